@@ -1,0 +1,457 @@
+//! The typed client: one method per endpoint, a deadline on each, and errors that a caller acts on.
+//!
+//! The user's commands and the runner both speak to a grid through this and nothing else. It never retries by
+//! itself: who may repeat what, and for how long, is the caller's knowledge.
+
+use std::time::Duration;
+
+use futures_util::{Stream, StreamExt};
+use reqwest::{Method, RequestBuilder, Response, StatusCode, header};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::artifacts::{ArtifactPage, ListArtifacts};
+use crate::attempts::{Finish, Finished, LogsPushed, PushLogs};
+use crate::blobs::{BlobsMissing, BlobsWanted, CommitBlobs, Committed};
+use crate::error::{ApiError, ErrorBody};
+use crate::events::{FollowEvent, SseReader};
+use crate::executions::{AttemptList, CreateExecution, Created, Execution, ExecutionPage, Extend, ListExecutions};
+use crate::health::{Health, Pruned, Ready};
+use crate::keys::{CreateKey, CreatedKey, Key, KeyList, Whoami};
+use crate::logs::{Cursor, LogPage, ReadLogs, StdinWritten, WriteStdin};
+use crate::workers::{Heartbeat, HeartbeatAnswer, Held, Join, Joined, LeaseAnswer, LeaseRequest, WorkerList};
+use crate::{ATTEMPT_TOKEN, BASE, CLIENT_VERSION, IDEMPOTENCY_KEY, STDIN_EOF};
+
+/// An ordinary request is answered within this.
+pub const REQUEST_DEADLINE: Duration = Duration::from_secs(30);
+/// A connection is made within this.
+pub const CONNECT_DEADLINE: Duration = Duration::from_secs(10);
+/// A commit may have to hash this long.
+pub const COMMIT_DEADLINE: Duration = Duration::from_secs(600);
+/// What a long poll may take on top of the time it was told to wait.
+pub const POLL_SLACK: Duration = Duration::from_secs(10);
+/// A follow without a byte for this long is cut: the server sends a comment every 10 s.
+pub const FOLLOW_SILENCE: Duration = Duration::from_secs(30);
+/// A transfer without a byte for this long is cut.
+pub const TRANSFER_SILENCE: Duration = Duration::from_secs(60);
+
+/// Why a call failed.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// No connection, or it broke: the request may or may not have been carried out.
+    #[error("{url} cannot be reached")]
+    Unreachable {
+        /// The grid's address.
+        url: String,
+        /// The transport's own words.
+        source: reqwest::Error,
+    },
+    /// The grid answered, and refused.
+    #[error(transparent)]
+    Api(#[from] ApiError),
+    /// What answered is not a grid.
+    #[error("{url} answered with status {status}, and not as a grid does")]
+    NotAGrid {
+        /// The address.
+        url: String,
+        /// The HTTP status.
+        status: u16,
+    },
+}
+
+impl ClientError {
+    /// True when the same call may succeed later, unchanged.
+    pub fn is_passing(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } => true,
+            Self::Api(error) => error.code.is_passing(),
+            Self::NotAGrid { status, .. } => *status >= 500,
+        }
+    }
+}
+
+/// Speaks to one grid with one key.
+#[derive(Debug, Clone)]
+pub struct Client {
+    http: reqwest::Client,
+    base: String,
+    key: String,
+}
+
+/// Names one attempt and proves that the caller holds it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct AttemptRef {
+    /// The execution.
+    pub execution_id: String,
+    /// The attempt's number.
+    pub attempt: u32,
+    /// The attempt's token.
+    pub token: String,
+}
+
+impl AttemptRef {
+    /// The same as a poll or a heartbeat names it.
+    pub fn held(&self, directive: u64) -> Held {
+        Held {
+            execution_id: self.execution_id.clone(),
+            attempt: self.attempt,
+            token: self.token.clone(),
+            directive,
+        }
+    }
+}
+
+impl Client {
+    /// A client of the grid at `url` (scheme, host and port) that presents `key`; an empty key presents none.
+    ///
+    /// # Errors
+    /// When the TLS of the machine cannot be set up.
+    pub fn new(url: &str, key: &str) -> Result<Self, ClientError> {
+        let base = url.trim_end_matches('/').to_owned();
+        let http = reqwest::Client::builder()
+            .connect_timeout(CONNECT_DEADLINE)
+            .user_agent(concat!("rgrid/", env!("CARGO_PKG_VERSION")))
+            .tcp_nodelay(true)
+            .build()
+            .map_err(|source| ClientError::Unreachable { url: base.clone(), source })?;
+        Ok(Self { http, base, key: key.to_owned() })
+    }
+
+    /// The grid's address.
+    pub fn url(&self) -> &str {
+        &self.base
+    }
+
+    fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        let request = self
+            .http
+            .request(method, format!("{}{BASE}{path}", self.base))
+            .header(CLIENT_VERSION, env!("CARGO_PKG_VERSION"));
+        if self.key.is_empty() { request } else { request.bearer_auth(&self.key) }
+    }
+
+    fn on_attempt(&self, attempt: &AttemptRef, method: Method, call: &str) -> RequestBuilder {
+        self.request(method, &format!("/attempts/{}/{}/{call}", attempt.execution_id, attempt.attempt))
+            .header(ATTEMPT_TOKEN, &attempt.token)
+    }
+
+    fn unreachable(&self, source: reqwest::Error) -> ClientError {
+        ClientError::Unreachable { url: self.base.clone(), source: source.without_url() }
+    }
+
+    async fn accepted(&self, response: Response) -> Result<Response, ClientError> {
+        let status = response.status();
+        if status.is_success() {
+            return Ok(response);
+        }
+        let body = response.bytes().await.map_err(|source| self.unreachable(source))?;
+        Err(match serde_json::from_slice::<ErrorBody>(&body) {
+            Ok(body) => ClientError::Api(body.error),
+            Err(_) => ClientError::NotAGrid { url: self.base.clone(), status: status.as_u16() },
+        })
+    }
+
+    async fn send(&self, request: RequestBuilder) -> Result<Response, ClientError> {
+        let response = request.send().await.map_err(|source| self.unreachable(source))?;
+        self.accepted(response).await
+    }
+
+    async fn answer<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<T, ClientError> {
+        let response = self.send(request).await?;
+        let status = response.status().as_u16();
+        let body = response.bytes().await.map_err(|source| self.unreachable(source))?;
+        serde_json::from_slice(&body).map_err(|_| ClientError::NotAGrid { url: self.base.clone(), status })
+    }
+
+    async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
+        self.answer(self.request(Method::GET, path).timeout(REQUEST_DEADLINE)).await
+    }
+
+    async fn get_with<T: DeserializeOwned>(&self, path: &str, query: &impl Serialize) -> Result<T, ClientError> {
+        self.answer(self.request(Method::GET, &with_query(path, query)).timeout(REQUEST_DEADLINE)).await
+    }
+
+    async fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T, ClientError> {
+        self.answer(self.request(Method::POST, path).json(body).timeout(REQUEST_DEADLINE)).await
+    }
+
+    /// `GET /health`; a 503 is an answer too.
+    pub async fn health(&self) -> Result<Health, ClientError> {
+        self.status_page("/health").await
+    }
+
+    /// `GET /ready`; a 503 is an answer too.
+    pub async fn ready(&self) -> Result<Ready, ClientError> {
+        self.status_page("/ready").await
+    }
+
+    async fn status_page<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
+        let request = self.request(Method::GET, path).timeout(REQUEST_DEADLINE);
+        let response = request.send().await.map_err(|source| self.unreachable(source))?;
+        let status = response.status().as_u16();
+        let body = response.bytes().await.map_err(|source| self.unreachable(source))?;
+        serde_json::from_slice(&body).map_err(|_| ClientError::NotAGrid { url: self.base.clone(), status })
+    }
+
+    /// `GET /whoami`.
+    pub async fn whoami(&self) -> Result<Whoami, ClientError> {
+        self.get("/whoami").await
+    }
+
+    /// `POST /executions`. The same `idempotency_key` with the same body gives the same execution.
+    pub async fn create_execution(
+        &self,
+        body: &CreateExecution,
+        idempotency_key: &str,
+    ) -> Result<Created, ClientError> {
+        let request = self.request(Method::POST, "/executions").header(IDEMPOTENCY_KEY, idempotency_key);
+        self.answer(request.json(body).timeout(REQUEST_DEADLINE)).await
+    }
+
+    /// `GET /executions`.
+    pub async fn executions(&self, query: &ListExecutions) -> Result<ExecutionPage, ClientError> {
+        self.get_with("/executions", query).await
+    }
+
+    /// `GET /executions/{id}`: `id` may be shortened, or `last`.
+    pub async fn execution(&self, id: &str) -> Result<Execution, ClientError> {
+        self.get(&format!("/executions/{}", escaped(id))).await
+    }
+
+    /// `GET /executions/{id}/attempts`.
+    pub async fn attempts(&self, id: &str) -> Result<AttemptList, ClientError> {
+        self.get(&format!("/executions/{}/attempts", escaped(id))).await
+    }
+
+    /// `POST /executions/{id}/cancel`. The answer comes at once; the end may take the grace.
+    pub async fn cancel(&self, id: &str) -> Result<Execution, ClientError> {
+        self.post(&format!("/executions/{}/cancel", escaped(id)), &serde_json::json!({})).await
+    }
+
+    /// `POST /executions/{id}/extend`.
+    pub async fn extend(&self, id: &str, by: Duration) -> Result<Execution, ClientError> {
+        self.post(&format!("/executions/{}/extend", escaped(id)), &Extend { by_ms: by.as_millis() as u64 }).await
+    }
+
+    /// `POST /executions/{id}/retry`: a new execution of the same submission.
+    pub async fn retry(&self, id: &str, idempotency_key: &str) -> Result<Created, ClientError> {
+        let request = self.request(Method::POST, &format!("/executions/{}/retry", escaped(id)));
+        self.answer(request.header(IDEMPOTENCY_KEY, idempotency_key).timeout(REQUEST_DEADLINE)).await
+    }
+
+    /// `GET /executions/{id}/logs`.
+    pub async fn logs(&self, id: &str, query: &ReadLogs) -> Result<LogPage, ClientError> {
+        self.get_with(&format!("/executions/{}/logs", escaped(id)), query).await
+    }
+
+    /// `GET /executions/{id}/logs/stream` from `cursor` on. A stream that ends without [`FollowEvent::End`] was
+    /// cut: call again with the cursor after the last chunk.
+    pub async fn follow(
+        &self,
+        id: &str,
+        cursor: Cursor,
+    ) -> Result<impl Stream<Item = Result<FollowEvent, ClientError>> + Send + Unpin + use<>, ClientError> {
+        let query = ReadLogs { cursor: Some(cursor.to_string()), tail: None };
+        let path = with_query(&format!("/executions/{}/logs/stream", escaped(id)), &query);
+        let request = self.request(Method::GET, &path).header(header::ACCEPT, "text/event-stream");
+        let response = self.send(request).await?;
+        let client = self.clone();
+        let state = (response.bytes_stream(), SseReader::default(), std::collections::VecDeque::new(), client);
+        Ok(Box::pin(futures_util::stream::unfold(Some(state), |state| async move {
+            let (mut bytes, mut reader, mut ready, client) = state?;
+            loop {
+                if let Some(event) = ready.pop_front() {
+                    return Some((Ok(event), Some((bytes, reader, ready, client))));
+                }
+                let damaged = || ClientError::NotAGrid { url: client.base.clone(), status: 200 };
+                match tokio::time::timeout(FOLLOW_SILENCE, bytes.next()).await {
+                    Ok(Some(Ok(part))) => match reader.push(&part) {
+                        Ok(events) => {
+                            for event in events {
+                                match serde_json::from_str(&event.data) {
+                                    Ok(event) => ready.push_back(event),
+                                    Err(_) => return Some((Err(damaged()), None)),
+                                }
+                            }
+                        }
+                        Err(_) => return Some((Err(damaged()), None)),
+                    },
+                    Ok(Some(Err(source))) => return Some((Err(client.unreachable(source)), None)),
+                    Ok(None) | Err(_) => return None,
+                }
+            }
+        })))
+    }
+
+    /// `POST /executions/{id}/stdin`.
+    pub async fn write_stdin(&self, id: &str, query: &WriteStdin, bytes: Vec<u8>) -> Result<StdinWritten, ClientError> {
+        let path = with_query(&format!("/executions/{}/stdin", escaped(id)), query);
+        let request = self.request(Method::POST, &path).header(header::CONTENT_TYPE, "application/octet-stream");
+        self.answer(request.body(bytes).timeout(REQUEST_DEADLINE)).await
+    }
+
+    /// `GET /executions/{id}/artifacts`.
+    pub async fn artifacts(&self, id: &str, query: &ListArtifacts) -> Result<ArtifactPage, ClientError> {
+        self.get_with(&format!("/executions/{}/artifacts", escaped(id)), query).await
+    }
+
+    /// `POST /blobs/missing`.
+    pub async fn blobs_missing(&self, body: &BlobsWanted) -> Result<BlobsMissing, ClientError> {
+        self.post("/blobs/missing", body).await
+    }
+
+    /// `POST /blobs/commit`.
+    pub async fn commit_blobs(&self, body: &CommitBlobs) -> Result<Committed, ClientError> {
+        self.answer(self.request(Method::POST, "/blobs/commit").json(body).timeout(COMMIT_DEADLINE)).await
+    }
+
+    /// An address that the grid handed out: absolute, or a path on it. It is signed, so no key is sent.
+    fn signed(&self, method: Method, url: &str) -> RequestBuilder {
+        let url = if url.starts_with('/') { format!("{}{url}", self.base) } else { url.to_owned() };
+        self.http.request(method, url)
+    }
+
+    /// PUTs one part to the address it was given. The caller bounds the time: a part is [`PART_BYTES`] at most.
+    ///
+    /// [`PART_BYTES`]: rgrid_core::limits::PART_BYTES
+    pub async fn put_part(&self, url: &str, length: u64, body: reqwest::Body) -> Result<(), ClientError> {
+        let request = self.signed(Method::PUT, url).header(header::CONTENT_LENGTH, length).body(body);
+        self.send(request).await.map(drop)
+    }
+
+    /// GETs a blob from the address it was given, from byte `from` on. The caller hashes what it reads.
+    pub async fn get_blob(&self, url: &str, from: u64) -> Result<Response, ClientError> {
+        let mut request = self.signed(Method::GET, url);
+        if from > 0 {
+            request = request.header(header::RANGE, format!("bytes={from}-"));
+        }
+        let response = self.send(request).await?;
+        if from > 0 && response.status() != StatusCode::PARTIAL_CONTENT {
+            return Err(ClientError::NotAGrid { url: self.base.clone(), status: response.status().as_u16() });
+        }
+        Ok(response)
+    }
+
+    /// `GET /workers`.
+    pub async fn workers(&self) -> Result<WorkerList, ClientError> {
+        self.get("/workers").await
+    }
+
+    /// `GET /keys`.
+    pub async fn keys(&self) -> Result<KeyList, ClientError> {
+        self.get("/keys").await
+    }
+
+    /// `POST /keys`.
+    pub async fn create_key(&self, body: &CreateKey, idempotency_key: &str) -> Result<CreatedKey, ClientError> {
+        let request = self.request(Method::POST, "/keys").header(IDEMPOTENCY_KEY, idempotency_key);
+        self.answer(request.json(body).timeout(REQUEST_DEADLINE)).await
+    }
+
+    /// `DELETE /keys/{id}`: revokes it.
+    pub async fn revoke_key(&self, id: &str) -> Result<Key, ClientError> {
+        self.answer(self.request(Method::DELETE, &format!("/keys/{}", escaped(id))).timeout(REQUEST_DEADLINE)).await
+    }
+
+    /// `POST /prune`.
+    pub async fn prune(&self) -> Result<Pruned, ClientError> {
+        self.answer(self.request(Method::POST, "/prune").timeout(COMMIT_DEADLINE)).await
+    }
+
+    /// `POST /workers/join`.
+    pub async fn join(&self, body: &Join) -> Result<Joined, ClientError> {
+        self.post("/workers/join", body).await
+    }
+
+    /// `POST /heartbeats`.
+    pub async fn heartbeat(&self, body: &Heartbeat) -> Result<HeartbeatAnswer, ClientError> {
+        self.post("/heartbeats", body).await
+    }
+
+    /// `POST /leases`: waits up to the body's `wait_ms`.
+    pub async fn lease(&self, body: &LeaseRequest) -> Result<LeaseAnswer, ClientError> {
+        let deadline = Duration::from_millis(body.wait_ms) + POLL_SLACK;
+        self.answer(self.request(Method::POST, "/leases").json(body).timeout(deadline)).await
+    }
+
+    /// `POST /attempts/{execution}/{attempt}/started`.
+    pub async fn started(&self, attempt: &AttemptRef) -> Result<(), ClientError> {
+        self.send(self.on_attempt(attempt, Method::POST, "started").timeout(REQUEST_DEADLINE)).await.map(drop)
+    }
+
+    /// `POST /attempts/{execution}/{attempt}/return`: hands it back unharmed, for no retry.
+    pub async fn hand_back(&self, attempt: &AttemptRef) -> Result<(), ClientError> {
+        self.send(self.on_attempt(attempt, Method::POST, "return").timeout(REQUEST_DEADLINE)).await.map(drop)
+    }
+
+    /// `POST /attempts/{execution}/{attempt}/logs`.
+    pub async fn push_logs(&self, attempt: &AttemptRef, body: &PushLogs) -> Result<LogsPushed, ClientError> {
+        self.answer(self.on_attempt(attempt, Method::POST, "logs").json(body).timeout(REQUEST_DEADLINE)).await
+    }
+
+    /// `GET /attempts/{execution}/{attempt}/stdin?offset=N`: waits up to 20 s for bytes. Answers them and whether
+    /// nothing follows; no bytes and `false` means: ask again.
+    pub async fn read_stdin(&self, attempt: &AttemptRef, offset: u64) -> Result<(bytes::Bytes, bool), ClientError> {
+        let request = self.on_attempt(attempt, Method::GET, &format!("stdin?offset={offset}"));
+        let response = self.send(request.timeout(Duration::from_secs(20) + POLL_SLACK)).await?;
+        let eof = response.headers().contains_key(STDIN_EOF);
+        let bytes = response.bytes().await.map_err(|source| self.unreachable(source))?;
+        Ok((bytes, eof))
+    }
+
+    /// `POST /attempts/{execution}/{attempt}/blobs`: where the outputs go.
+    pub async fn attempt_blobs_missing(
+        &self,
+        attempt: &AttemptRef,
+        body: &BlobsWanted,
+    ) -> Result<BlobsMissing, ClientError> {
+        self.answer(self.on_attempt(attempt, Method::POST, "blobs").json(body).timeout(REQUEST_DEADLINE)).await
+    }
+
+    /// `POST /attempts/{execution}/{attempt}/blobs/commit`.
+    pub async fn attempt_commit_blobs(
+        &self,
+        attempt: &AttemptRef,
+        body: &CommitBlobs,
+    ) -> Result<Committed, ClientError> {
+        let request = self.on_attempt(attempt, Method::POST, "blobs/commit");
+        self.answer(request.json(body).timeout(COMMIT_DEADLINE)).await
+    }
+
+    /// `POST /attempts/{execution}/{attempt}/finish`.
+    pub async fn finish(&self, attempt: &AttemptRef, body: &Finish) -> Result<Finished, ClientError> {
+        self.answer(self.on_attempt(attempt, Method::POST, "finish").json(body).timeout(REQUEST_DEADLINE)).await
+    }
+}
+
+/// A text as one part of a path: everything but unreserved characters escaped (RFC 3986, section 2.3).
+fn escaped(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            out.push(char::from(byte));
+        } else {
+            out.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    out
+}
+
+/// Appends a flat struct as a query.
+fn with_query(path: &str, query: &impl Serialize) -> String {
+    let value = serde_json::to_value(query).expect("a query is a flat struct of texts and numbers");
+    let pairs: Vec<String> = value
+        .as_object()
+        .into_iter()
+        .flatten()
+        .filter_map(|(name, value)| match value {
+            serde_json::Value::Null => None,
+            serde_json::Value::String(text) => Some(format!("{name}={}", escaped(text))),
+            other @ (serde_json::Value::Bool(_)
+            | serde_json::Value::Number(_)
+            | serde_json::Value::Array(_)
+            | serde_json::Value::Object(_)) => Some(format!("{name}={}", escaped(&other.to_string()))),
+        })
+        .collect();
+    if pairs.is_empty() { path.to_owned() } else { format!("{path}?{}", pairs.join("&")) }
+}

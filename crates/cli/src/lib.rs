@@ -1,0 +1,1 @@
+//! The user's commands and their output.

@@ -1,0 +1,22 @@
+//! What RGrid is: its words as types, the two tables of transitions, and every decision.
+//!
+//! Nothing here waits, reads a clock, draws a random number or touches a file: time, ids and randomness come in
+//! as arguments, so that the simulator and the tests can be exact. The wire format is `rgrid-api`'s and the row
+//! format `rgrid-store`'s; neither belongs here.
+#![warn(missing_docs)]
+
+pub mod execution;
+pub mod fleet;
+pub mod hint;
+pub mod id;
+pub mod limits;
+pub mod outcome;
+pub mod path;
+pub mod quantity;
+pub mod retry;
+pub mod runtime;
+pub mod submission;
+pub mod worker;
+
+/// A moment, as PostgreSQL's clock tells it.
+pub type Timestamp = chrono::DateTime<chrono::Utc>;

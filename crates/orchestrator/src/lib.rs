@@ -1,0 +1,1 @@
+//! Keeps the fleet right: observe, plan, apply.

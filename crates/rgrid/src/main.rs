@@ -1,0 +1,2 @@
+//! The rgrid binary.
+fn main() {}

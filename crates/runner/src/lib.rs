@@ -1,0 +1,1 @@
+//! Turns a leased execution into an outcome.

@@ -1,0 +1,1 @@
+//! Answers HTTP: routes, authentication and the readable API pages.

@@ -1,0 +1,1 @@
+//! All that survives a restart: PostgreSQL rows, and objects in S3 or a folder.
