@@ -19,6 +19,9 @@ pub enum ProgramBody {
     Script {
         /// Its absolute path on the user's machine.
         path: String,
+        /// How the user spelled it, such as `../tools/x.py`: its `sys.argv[0]`. Absent: as `path`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        argv0: Option<String>,
     },
     /// `python -m name`.
     Module {
@@ -188,7 +191,9 @@ impl TryFrom<&ProgramBody> for Program {
 
     fn try_from(body: &ProgramBody) -> Result<Self, Refusal> {
         Ok(match body {
-            ProgramBody::Script { path } => Self::Script(parsed("program", path)?),
+            ProgramBody::Script { path, argv0 } => {
+                Self::Script { path: parsed("program", path)?, argv0: argv0.clone() }
+            }
             ProgramBody::Module { name } => Self::Module(name.clone()),
         })
     }
@@ -197,7 +202,7 @@ impl TryFrom<&ProgramBody> for Program {
 impl From<&Program> for ProgramBody {
     fn from(program: &Program) -> Self {
         match program {
-            Program::Script(path) => Self::Script { path: path.to_string() },
+            Program::Script { path, argv0 } => Self::Script { path: path.to_string(), argv0: argv0.clone() },
             Program::Module(name) => Self::Module { name: name.clone() },
         }
     }

@@ -5,7 +5,7 @@ use std::ops::Deref;
 use std::time::Duration;
 
 use crate::limits;
-use crate::path::AbsolutePath;
+use crate::path::{AbsolutePath, PATH_BYTES_MAX};
 use crate::runtime::Runtime;
 
 /// The SHA-256 of a blob.
@@ -53,8 +53,13 @@ impl std::str::FromStr for Sha256 {
 /// What the interpreter is told to run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Program {
-    /// A script file, which is among the inputs.
-    Script(AbsolutePath),
+    /// A script file.
+    Script {
+        /// Where it lies; it is among the inputs.
+        path: AbsolutePath,
+        /// How the user spelled it: the script sees it as `sys.argv[0]`. Absent: as `path`.
+        argv0: Option<String>,
+    },
     /// A module, as `python -m` takes it.
     Module(String),
 }
@@ -195,10 +200,21 @@ impl Draft {
             at_most("name", "bytes", name.len(), limits::METADATA_BYTES_MAX)?;
             no_nul("name", name)?;
         }
-        if let Program::Module(module) = &self.program {
-            let is_name = |part: &str| !part.is_empty() && part.chars().all(|c| c.is_alphanumeric() || c == '_');
-            if !module.split('.').all(is_name) {
-                return refuse("program", format!("{module:?} is not the name of a module"));
+        match &self.program {
+            Program::Script { argv0: Some(spelling), .. } => {
+                no_nul("program", spelling)?;
+                at_most("program", "bytes", spelling.len(), PATH_BYTES_MAX)?;
+                // Python would read it as one of its own options.
+                if spelling.is_empty() || spelling.starts_with('-') {
+                    return refuse("program", format!("{spelling:?} cannot name a script"));
+                }
+            }
+            Program::Script { argv0: None, .. } => {}
+            Program::Module(module) => {
+                let is_name = |part: &str| !part.is_empty() && part.chars().all(|c| c.is_alphanumeric() || c == '_');
+                if !module.split('.').all(is_name) {
+                    return refuse("program", format!("{module:?} is not the name of a module"));
+                }
             }
         }
         at_most("args", "arguments", self.args.len(), limits::ARGUMENTS_MAX)?;
@@ -260,10 +276,10 @@ impl Draft {
                 above = folder.parent();
             }
         }
-        if let Program::Script(script) = &self.program
-            && !folders_by_path.contains_key(script.as_str())
+        if let Program::Script { path, .. } = &self.program
+            && !folders_by_path.contains_key(path.as_str())
         {
-            return refuse("program", format!("the script {script:?} is not among the inputs"));
+            return refuse("program", format!("the script {path:?} is not among the inputs"));
         }
         Ok(())
     }
