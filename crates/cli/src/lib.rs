@@ -1,1 +1,12 @@
-//! The user's commands and their output.
+//! The user's commands and their output: from a key press to the files a script wrote.
+//!
+//! It speaks to a grid through `rgrid-api` and to nothing behind it. The binary owns the top-level parser and the
+//! embedded grid, flattens [`Command`] into the first and lends the second as [`EmbeddedGrid`].
+
+mod args;
+mod commands;
+mod grid;
+
+pub use args::{Command, Globals};
+pub use commands::{run, usage};
+pub use grid::{Check, EmbeddedGrid, GridAddress, Health};
