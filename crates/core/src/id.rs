@@ -127,8 +127,15 @@ mod tests {
 
     #[test]
     fn other_words_lengths_and_letters_are_refused() {
-        for text in ["", "exec_", "batch_01HF7YAT0070G40G40G4081041", "exec_01hf7yat0070g40g40g4081041",
-            "exec_81HF7YAT0070G40G40G4081041", "exec_U1HF7YAT0070G40G40G408104", "exec_é1HF7YAT0070G40G40G40810"] {
+        for text in [
+            "",
+            "exec_",
+            "batch_01HF7YAT0070G40G40G4081041",
+            "exec_01hf7yat0070g40g40g4081041",
+            "exec_81HF7YAT0070G40G40G4081041",
+            "exec_U1HF7YAT0070G40G40G408104",
+            "exec_é1HF7YAT0070G40G40G40810",
+        ] {
             assert!(text.parse::<ExecutionId>().is_err(), "{text}");
         }
     }

@@ -38,7 +38,9 @@ impl AbsolutePath {
 
     /// True when this is `other` or lies below it.
     pub fn is_within(&self, other: &Self) -> bool {
-        other.0 == "/" || self.0 == other.0 || self.0.strip_prefix(&other.0).is_some_and(|rest| rest.starts_with('/'))
+        other.0 == "/"
+            || self.0 == other.0
+            || self.0.strip_prefix(&other.0).is_some_and(|rest| rest.starts_with('/'))
     }
 
     /// The folder that holds this; `None` for `/`.

@@ -51,7 +51,8 @@ pub fn format_bytes(bytes: u64) -> String {
 
 /// Reads cores: `2`, `0.5`, `500m`; answers thousandths of a core, at least 1.
 pub fn parse_cpu(text: &str) -> Result<u32, QuantityError> {
-    let error = || QuantityError { text: text.to_owned(), expected: "a number of CPUs such as 2, 0.5 or 500m" };
+    let error =
+        || QuantityError { text: text.to_owned(), expected: "a number of CPUs such as 2, 0.5 or 500m" };
     let (number, unit) = split_unit(text.trim());
     let number: f64 = number.parse().map_err(|_| error())?;
     let millis = match unit {
@@ -102,7 +103,11 @@ pub fn format_duration(duration: Duration) -> String {
     }
     if millis < 60_000 {
         let tenths = millis / 100;
-        return if tenths.is_multiple_of(10) { format!("{}s", tenths / 10) } else { format!("{}.{}s", tenths / 10, tenths % 10) };
+        return if tenths.is_multiple_of(10) {
+            format!("{}s", tenths / 10)
+        } else {
+            format!("{}.{}s", tenths / 10, tenths % 10)
+        };
     }
     let seconds = duration.as_secs();
     [(seconds / 86400, "d"), (seconds / 3600 % 24, "h"), (seconds / 60 % 60, "m"), (seconds % 60, "s")]

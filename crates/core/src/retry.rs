@@ -75,7 +75,9 @@ mod tests {
     #[test]
     fn a_non_zero_exit_is_tried_again_only_by_its_code() {
         assert_eq!(after_end(Outcome::Exited { code: 7 }, &[7], 2, 1), Decision::Requeue);
-        let ends = |code, before| Decision::End(Outcome::Exited { code }) == after_end(Outcome::Exited { code }, &[7], 2, before);
+        let ends = |code, before| {
+            Decision::End(Outcome::Exited { code }) == after_end(Outcome::Exited { code }, &[7], 2, before)
+        };
         assert!(ends(7, 2) && ends(8, 0) && ends(0, 0));
     }
 }

@@ -183,7 +183,11 @@ fn no_nul(field: &'static str, text: &str) -> Result<(), Refusal> {
 }
 
 fn at_most(field: &'static str, what: &str, amount: usize, limit: usize) -> Result<(), Refusal> {
-    if amount > limit { refuse(field, format!("{amount} {what}, and at most {limit} are allowed")) } else { Ok(()) }
+    if amount > limit {
+        refuse(field, format!("{amount} {what}, and at most {limit} are allowed"))
+    } else {
+        Ok(())
+    }
 }
 
 impl Draft {
@@ -211,7 +215,8 @@ impl Draft {
             }
             Program::Script { argv0: None, .. } => {}
             Program::Module(module) => {
-                let is_name = |part: &str| !part.is_empty() && part.chars().all(|c| c.is_alphanumeric() || c == '_');
+                let is_name =
+                    |part: &str| !part.is_empty() && part.chars().all(|c| c.is_alphanumeric() || c == '_');
                 if !module.split('.').all(is_name) {
                     return refuse("program", format!("{module:?} is not the name of a module"));
                 }
@@ -226,13 +231,23 @@ impl Draft {
                 return refuse("environment", format!("{name:?} cannot name a variable"));
             }
             no_nul("environment", value)?;
-            at_most("environment", "bytes in one variable", name.len() + value.len(), limits::VARIABLE_BYTES_MAX)?;
+            at_most(
+                "environment",
+                "bytes in one variable",
+                name.len() + value.len(),
+                limits::VARIABLE_BYTES_MAX,
+            )?;
         }
         at_most("metadata", "entries", self.metadata.len(), limits::METADATA_MAX)?;
         for (key, value) in &self.metadata {
             no_nul("metadata", key)?;
             no_nul("metadata", value)?;
-            at_most("metadata", "bytes in one entry", key.len().max(value.len()), limits::METADATA_BYTES_MAX)?;
+            at_most(
+                "metadata",
+                "bytes in one entry",
+                key.len().max(value.len()),
+                limits::METADATA_BYTES_MAX,
+            )?;
         }
         Ok(())
     }
@@ -251,7 +266,10 @@ impl Draft {
             match &input.kind {
                 InputKind::File { size_bytes, mode, .. } => {
                     if *size_bytes > limits::BLOB_BYTES_MAX {
-                        return refuse("inputs", format!("{:?} is larger than {} bytes", input.path, limits::BLOB_BYTES_MAX));
+                        return refuse(
+                            "inputs",
+                            format!("{:?} is larger than {} bytes", input.path, limits::BLOB_BYTES_MAX),
+                        );
                     }
                     if *mode > 0o777 {
                         return refuse("inputs", format!("{:?} has a mode above 0777", input.path));
@@ -271,7 +289,10 @@ impl Draft {
             let mut above = input.path.parent();
             while let Some(folder) = above {
                 if folders_by_path.get(folder.as_str()) == Some(&false) {
-                    return refuse("inputs", format!("{folder:?} is a file and cannot hold {:?}", input.path));
+                    return refuse(
+                        "inputs",
+                        format!("{folder:?} is a file and cannot hold {:?}", input.path),
+                    );
                 }
                 above = folder.parent();
             }
@@ -307,6 +328,11 @@ impl Draft {
         if !bytes_ok(self.wanted.disk_bytes) {
             return refuse("disk_bytes", "must be between 1 and 2^50");
         }
-        at_most("outputs", "paths", self.outputs.len() + self.output_roots.len(), limits::PAGE_ITEMS_MAX as usize)
+        at_most(
+            "outputs",
+            "paths",
+            self.outputs.len() + self.output_roots.len(),
+            limits::PAGE_ITEMS_MAX as usize,
+        )
     }
 }

@@ -149,7 +149,12 @@ impl Capacity {
 
     /// What is left for attempts of a machine with `memory_total_bytes`, of which `resident_bytes` are taken by
     /// others, and `disk_free_bytes` on the disk of the workspaces. Planner and runner both use this.
-    pub fn of_machine(cores: u32, memory_total_bytes: u64, resident_bytes: u64, disk_free_bytes: u64) -> Self {
+    pub fn of_machine(
+        cores: u32,
+        memory_total_bytes: u64,
+        resident_bytes: u64,
+        disk_free_bytes: u64,
+    ) -> Self {
         let reserve = memory_total_bytes / 100 * MEMORY_RESERVE_PERCENT;
         Self {
             cpu_millis: cores.saturating_mul(1000),

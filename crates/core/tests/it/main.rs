@@ -1,0 +1,5 @@
+//! Facts about core that hold for any input.
+
+mod fleet;
+mod states;
+mod transitions;
