@@ -1,0 +1,1 @@
+//! Remembers the hashes of files.
