@@ -1,1 +1,156 @@
 //! All that survives a restart: PostgreSQL rows, and objects in S3 or a folder.
+//!
+//! One noun, one file; each adds its verbs to [`Store`]. SQL lives in `queries/NOUN/VERB.sql`. Nothing is decided
+//! here: which step is legal and what becomes of a lost attempt come from `rgrid-core`.
+
+pub mod accounts;
+pub mod attempts;
+pub mod blobs;
+pub mod claim;
+pub mod directives;
+mod error;
+pub mod executions;
+pub mod fleet;
+pub mod idempotency;
+pub mod keys;
+pub mod leadership;
+pub mod logs;
+mod migrations;
+pub mod notify;
+pub mod objects;
+pub mod outages;
+mod outcome;
+pub mod queue;
+pub mod retention;
+mod row;
+mod secret;
+pub mod stdin;
+mod submissions;
+pub mod testing;
+pub mod vault;
+pub mod workers;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rgrid_core::Timestamp;
+use rgrid_core::id::GridId;
+use sqlx::PgPool;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use tokio::sync::{OnceCell, broadcast};
+
+pub use error::{Error, Result};
+use notify::{Notifier, Nudge};
+use objects::{Objects, ObjectsConfig};
+use vault::Vault;
+
+/// No statement takes longer (SEMANTICS section 11).
+pub const STATEMENT_TIMEOUT: Duration = Duration::from_secs(30);
+/// No transaction of ours waits for us longer than this.
+pub const IDLE_IN_TRANSACTION_TIMEOUT: Duration = Duration::from_secs(10);
+/// A call waits this long for a connection of the pool.
+pub const CONNECTION_WAIT: Duration = Duration::from_secs(5);
+/// Connections of a pool unless it is told otherwise.
+pub const CONNECTIONS: u32 = 10;
+
+/// Where everything lies.
+#[derive(Debug, Clone)]
+pub struct StoreConfig {
+    /// `postgres://...`, or with `?host=/socket/folder`.
+    pub database_url: String,
+    /// Where objects lie.
+    pub objects: ObjectsConfig,
+    /// The key file of the vault; made on first start.
+    pub vault_key_file: PathBuf,
+    /// Connections of the pool.
+    pub max_connections: u32,
+    /// What `pg_stat_activity` shows: the role, as `rgrid api`.
+    pub application_name: String,
+}
+
+/// The handle to everything that is stored. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Store {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    pool: PgPool,
+    objects: Objects,
+    vault: Vault,
+    notifier: Notifier,
+    grid_id: OnceCell<GridId>,
+}
+
+impl Store {
+    /// Opens the pool, the objects and the vault. Needs a database that answers, not one that is migrated.
+    pub async fn connect(config: &StoreConfig) -> Result<Self> {
+        let options = connect_options(&config.database_url, &config.application_name)?;
+        let pool = PgPoolOptions::new()
+            .max_connections(config.max_connections.max(2))
+            .acquire_timeout(CONNECTION_WAIT)
+            .connect_with(options)
+            .await?;
+        let objects = Objects::open(&config.objects)?;
+        let vault = Vault::open(&config.vault_key_file)?;
+        let notifier = Notifier::start(pool.clone());
+        Ok(Self { inner: Arc::new(Inner { pool, objects, vault, notifier, grid_id: OnceCell::new() }) })
+    }
+
+    /// Fails when the database does not answer.
+    pub async fn ping(&self) -> Result<()> {
+        sqlx::query("select 1").execute(self.pool()).await?;
+        Ok(())
+    }
+
+    /// PostgreSQL's clock: the one that decides about leases and deadlines.
+    pub async fn now(&self) -> Result<Timestamp> {
+        Ok(sqlx::query_scalar("select clock_timestamp()").fetch_one(self.pool()).await?)
+    }
+
+    /// The grid's id, made by `migrate`.
+    pub async fn grid_id(&self) -> Result<GridId> {
+        self.inner.grid_id.get_or_try_init(|| self.read_grid_id()).await.copied()
+    }
+
+    /// What other parts of this process, and other processes, have just changed. A receiver that lags behind
+    /// treats that as a nudge of every kind; a lost one is covered by polling (`limits::POLL_FALLBACK`).
+    pub fn nudges(&self) -> broadcast::Receiver<Nudge> {
+        self.inner.notifier.subscribe()
+    }
+
+    /// Closes the pool; what runs may end first.
+    pub async fn close(&self) {
+        self.inner.pool.close().await;
+    }
+
+    pub(crate) fn pool(&self) -> &PgPool {
+        &self.inner.pool
+    }
+
+    pub(crate) fn objects(&self) -> &Objects {
+        &self.inner.objects
+    }
+
+    pub(crate) fn vault(&self) -> &Vault {
+        &self.inner.vault
+    }
+
+    /// Tells this process at once and others within `limits::NOTIFY_PERIOD`. Call it after the commit, never before.
+    pub(crate) fn nudge(&self, nudge: Nudge) {
+        self.inner.notifier.nudge(nudge);
+    }
+}
+
+/// Connection settings that every role shares (SEMANTICS section 11).
+fn connect_options(url: &str, application_name: &str) -> Result<PgConnectOptions> {
+    let options: PgConnectOptions = url.parse()?;
+    Ok(options.application_name(application_name).options([
+        ("statement_timeout", STATEMENT_TIMEOUT.as_millis().to_string()),
+        ("idle_in_transaction_session_timeout", IDLE_IN_TRANSACTION_TIMEOUT.as_millis().to_string()),
+        // Short transactional statements: compiling them costs more than it gives.
+        ("jit", "off".to_owned()),
+    ]))
+}

@@ -1,0 +1,1 @@
+//! Log bytes: append, read by cursor, compaction.

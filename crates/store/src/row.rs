@@ -1,0 +1,1 @@
+//! Column -> domain type, once per type.

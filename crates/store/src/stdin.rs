@@ -1,0 +1,1 @@
+//! Stdin on its way to a running attempt.
