@@ -1,1 +1,3 @@
 //! Turns a leased execution into an outcome.
+
+pub mod sandbox;

@@ -1,0 +1,141 @@
+//! The sandbox: runs one command so that it sees its workspace and nothing else, within its limits.
+//!
+//! This file holds the words: what a job asks for, how it ended, what can go wrong. `probe` finds out what this
+//! machine can do; `process` is the way it is done (bubblewrap, one file per kernel mechanism).
+
+use std::ffi::OsString;
+use std::net::IpAddr;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+
+mod probe;
+mod process;
+
+pub use process::launch::{LAUNCH_ARGUMENT, launch_main};
+pub use process::{RunningJob, Sandbox};
+
+/// One command to run, with everything it may see and use.
+#[derive(Debug)]
+pub struct JobSpec {
+    /// Becomes `/` inside, writable. Made for this job alone; mount points and links are added to it.
+    pub root: PathBuf,
+    /// Folders or files of the host (first) that appear read-only inside (second).
+    pub read_only_binds: Vec<(PathBuf, PathBuf)>,
+    /// Single files: of the host, inside, and whether the job may write them.
+    pub file_binds: Vec<(PathBuf, PathBuf, bool)>,
+    /// The program, by its path inside, and its arguments.
+    pub command: Vec<OsString>,
+    /// All its environment; nothing is inherited.
+    pub environment: Vec<(OsString, OsString)>,
+    /// Its working directory, inside.
+    pub cwd: PathBuf,
+    /// What it may use.
+    pub limits: JobLimits,
+    /// False: only a loopback of its own.
+    pub network: bool,
+    /// Which of the runner's slots it takes; one job at a time in each.
+    pub slot: u32,
+    /// Its standard input.
+    pub stdin: OwnedFd,
+    /// Its standard output.
+    pub stdout: OwnedFd,
+    /// Its standard error.
+    pub stderr: OwnedFd,
+}
+
+/// What a job may use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct JobLimits {
+    /// Thousandths of a core.
+    pub cpu_millis: u32,
+    /// Bytes of memory, swap included.
+    pub memory_bytes: u64,
+    /// Bytes its workspace may take on disk.
+    pub disk_bytes: u64,
+    /// Processes and threads at once.
+    pub processes: u32,
+}
+
+/// What the sandbox needs to know of its runner.
+#[derive(Debug, Clone)]
+pub struct SandboxConfig {
+    /// The runner's own folder; the sandbox keeps its files in `sandbox/` below it.
+    pub data_folder: PathBuf,
+    /// Jobs at once; slots are numbered from 0.
+    pub slots: u32,
+    /// A program whose `main` hands [`LAUNCH_ARGUMENT`] to [`launch_main`] before anything else: `rgrid` itself.
+    pub launcher: PathBuf,
+    /// Where no namespace can be given a network: let jobs use the host's. Off unless the operator says so.
+    pub allow_host_network: bool,
+    /// Let jobs reach private addresses (10/8, 192.168/16, fc00::/7 and so on).
+    pub allow_private_ranges: bool,
+    /// Addresses no job may reach although they are public: the grid's API and PostgreSQL.
+    pub blocked: Vec<IpAddr>,
+    /// Where bubblewrap is, when it is not on `PATH`.
+    pub bwrap: Option<PathBuf>,
+}
+
+/// How a job ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct JobEnd {
+    /// What its main process said at its end.
+    pub exit: JobExit,
+    /// It was ended because of its memory: the limit, and the most it used, in bytes.
+    pub out_of_memory: Option<(u64, u64)>,
+    /// It was ended because its disk was full, or it could not write any more.
+    pub disk_full: bool,
+    /// The most memory it used, where that is known.
+    pub peak_memory_bytes: Option<u64>,
+    /// CPU time it used, where that is known.
+    pub cpu_ms: Option<u64>,
+}
+
+/// The end of the job's main process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum JobExit {
+    /// It exited with this code.
+    Exited(u8),
+    /// This signal ended it.
+    Signalled(u8),
+}
+
+/// Why a sandbox could not be had, or a job could not be started in it.
+#[derive(Debug, thiserror::Error)]
+pub enum SandboxError {
+    /// A program is not installed, or this machine forbids what the sandbox needs; the text names the remedy.
+    #[error("{0}")]
+    Unavailable(String),
+    /// The job asks for the network, and this machine has no way to give it one safely.
+    #[error("no network for jobs here: {0}; or run with --no-network")]
+    NoNetwork(String),
+    /// What the job asks for cannot be right: a bug of the caller, or a hostile workspace.
+    #[error("the job cannot be sandboxed: {0}")]
+    Refused(String),
+    /// The program inside could not be started.
+    #[error("cannot {step} inside the sandbox: {source}")]
+    Launch {
+        /// What was being done.
+        step: String,
+        /// What the kernel said.
+        source: std::io::Error,
+    },
+    /// The sandbox ended before the program inside had started; the text is what bubblewrap said.
+    #[error("the sandbox did not start: {0}")]
+    Broken(String),
+    /// The system refused something on the host's side.
+    #[error("cannot {step}")]
+    System {
+        /// What was being done.
+        step: String,
+        /// What the kernel said.
+        source: std::io::Error,
+    },
+}
+
+impl SandboxError {
+    /// Wraps what the system said about a step on the host's side.
+    pub(crate) fn system(step: impl Into<String>) -> impl FnOnce(std::io::Error) -> Self {
+        let step = step.into();
+        move |source| Self::System { step, source }
+    }
+}
