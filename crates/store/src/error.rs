@@ -2,6 +2,8 @@
 
 use rgrid_core::execution::Status;
 
+use crate::{objects, vault};
+
 /// Why the store could not do what it was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -86,11 +88,11 @@ pub enum Error {
     #[error("the database refused a statement")]
     Database(#[source] sqlx::Error),
     /// The object store does not answer, or refused.
-    #[error("the object store is not available")]
-    Objects(#[source] Box<dyn std::error::Error + Send + Sync>),
+    #[error(transparent)]
+    Objects(#[from] objects::Error),
     /// The vault's key cannot be used, or something sealed does not open.
     #[error("the vault refuses")]
-    Vault(#[from] crate::vault::Error),
+    Vault(#[from] vault::Error),
 }
 
 /// The result of every call.
@@ -111,7 +113,24 @@ impl Error {
 
     /// True when the same call may succeed later, unchanged.
     pub fn is_passing(&self) -> bool {
-        matches!(self, Self::Unavailable(_) | Self::Objects(_))
+        match self {
+            Self::Unavailable(_) => true,
+            Self::Objects(error) => error.is_passing(),
+            Self::NotFound { .. }
+            | Self::Ambiguous { .. }
+            | Self::Conflict { .. }
+            | Self::NotCurrent
+            | Self::Unauthorized { .. }
+            | Self::IdempotencyMismatch
+            | Self::TooLarge { .. }
+            | Self::Invalid { .. }
+            | Self::Corrupt { .. }
+            | Self::NotLeader
+            | Self::MigrationsMissing { .. }
+            | Self::Migrate(_)
+            | Self::Database(_)
+            | Self::Vault(_) => false,
+        }
     }
 }
 

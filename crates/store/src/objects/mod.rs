@@ -1,20 +1,318 @@
-//! Objects: put, get, delete, behind one interface.
+//! Objects: bytes under a key that was never used before, written once, read often.
+//!
+//! One interface for every place they may lie in; a folder is the first, S3 the next. An enum and not a trait: which
+//! one it is, is configuration, and every caller treats them alike. A key says nothing of what lies under it: rows
+//! do, so no caller builds on conditional writes, which not every store has.
+//!
+//! An object comes about in two ways: `put` for small ones, whole; or part by part, as a blob arrives:
+//! `claim_part`, `write`, `recorded` for each part, then `complete`, which verifies all of it before it counts.
 
+mod folder;
+mod hashing;
+
+use std::fmt;
+use std::io;
+use std::ops::Range;
 use std::path::PathBuf;
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use futures_util::Stream;
+use rgrid_core::submission::Sha256;
+
+use self::folder::Folder;
+use crate::secret::random;
+
+/// Objects of one page of a list.
+pub const LIST_PAGE: usize = 1000;
 
 /// Where objects lie.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ObjectsConfig {
-    /// In a folder of this machine.
+    /// In a folder of this machine; made when it is not there.
     Folder(PathBuf),
 }
 
-/// The open object store.
+/// Why an object could not be written or read.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The disk is full, or would be: nobody can write until something is deleted.
+    #[error("the object store is full: {wanted_bytes} bytes wanted, {free_bytes} free beyond its reserve")]
+    Full {
+        /// What was to be written.
+        wanted_bytes: u64,
+        /// What may still be written.
+        free_bytes: u64,
+    },
+    /// Nothing lies under this key.
+    #[error("object {0} is not there")]
+    Missing(ObjectKey),
+    /// Somebody else is sending the same part, or the upload is just being verified.
+    #[error("the same bytes are being sent by somebody else")]
+    Busy,
+    /// The sender's bytes broke off.
+    #[error("the bytes broke off")]
+    Interrupted(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// More or fewer bytes than were announced.
+    #[error("{received} bytes came and {expected} were announced")]
+    WrongLength {
+        /// Announced.
+        expected: u64,
+        /// Came; the first byte too many ends the count.
+        received: u64,
+    },
+    /// The place where objects lie does not work.
+    #[error("the object store failed to {action}")]
+    Broken {
+        /// What was tried.
+        action: &'static str,
+        /// The system's own words.
+        source: io::Error,
+    },
+}
+
+impl Error {
+    /// True when the same call may succeed later, unchanged.
+    pub fn is_passing(&self) -> bool {
+        match self {
+            Self::Full { .. } | Self::Busy | Self::Interrupted(_) | Self::Broken { .. } => true,
+            Self::Missing(_) | Self::WrongLength { .. } => false,
+        }
+    }
+}
+
+/// The name of an object: 128 random bits, fresh for each.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ObjectKey(u128);
+
+impl ObjectKey {
+    /// A key that nobody has used.
+    pub fn fresh() -> Self {
+        Self(u128::from_be_bytes(random()))
+    }
+
+    /// Reads what `Display` wrote.
+    pub fn parse(text: &str) -> Option<Self> {
+        let digits = text.len() == 32 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+        if digits { u128::from_str_radix(text, 16).ok().map(Self) } else { None }
+    }
+}
+
+impl fmt::Display for ObjectKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", self.0)
+    }
+}
+
+impl fmt::Debug for ObjectKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// One part of an object that arrives in parts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Part {
+    /// 1, 2, ...
+    pub number: u32,
+    /// The bytes of the whole that it holds; never empty.
+    pub range: Range<u64>,
+}
+
+/// What an object must be when it is complete.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Announced {
+    /// Its size.
+    pub size_bytes: u64,
+    /// Size of every part but the last.
+    pub part_bytes: u64,
+    /// Hash of the whole.
+    pub sha256: Sha256,
+}
+
+impl Announced {
+    /// How many parts it has; none when it is empty.
+    pub fn parts(&self) -> u32 {
+        // A blob has 10,000 parts at most.
+        u32::try_from(self.size_bytes.div_ceil(self.part_bytes)).unwrap_or(u32::MAX)
+    }
+
+    /// Part `number`, or `None` when it has no such part.
+    pub fn part(&self, number: u32) -> Option<Part> {
+        let start = u64::from(number.checked_sub(1)?).checked_mul(self.part_bytes)?;
+        let end = start.saturating_add(self.part_bytes).min(self.size_bytes);
+        (start < end).then_some(Part { number, range: start..end })
+    }
+}
+
+/// What came of completing an object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Completed {
+    /// It is what was announced, and survives a power cut.
+    Whole,
+    /// Its size or hash is not what was announced.
+    Damaged,
+}
+
+/// An object in a list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    /// Its name.
+    pub key: ObjectKey,
+    /// Bytes that it takes; of an object that is still arriving, so far.
+    pub size_bytes: u64,
+    /// When it was last written.
+    pub modified: SystemTime,
+}
+
+/// The place where objects lie.
 #[derive(Debug, Clone)]
-pub(crate) struct Objects {}
+pub enum Objects {
+    /// A folder of this machine.
+    Folder(Folder),
+}
 
 impl Objects {
-    pub(crate) fn open(_config: &ObjectsConfig) -> crate::Result<Self> {
-        Ok(Self {})
+    /// Opens the place, and makes it when it can be made.
+    pub fn open(config: &ObjectsConfig) -> Result<Self, Error> {
+        match config {
+            ObjectsConfig::Folder(path) => Ok(Self::Folder(Folder::open(path.clone())?)),
+        }
+    }
+
+    /// True when it can be read and written; an error that says why not.
+    pub async fn check(&self) -> Result<(), Error> {
+        match self {
+            Self::Folder(folder) => folder.check().await,
+        }
+    }
+
+    /// Writes a small object whole.
+    pub async fn put(&self, key: ObjectKey, bytes: Bytes) -> Result<(), Error> {
+        match self {
+            Self::Folder(folder) => folder.put(key, bytes).await,
+        }
+    }
+
+    /// The right to write one part, which nobody else has until it is dropped. Waits a while for who has it.
+    ///
+    /// What was recorded as arrived must not be written again: ask the rows between `claim_part` and `write`.
+    pub async fn claim_part(&self, key: ObjectKey, part: Part) -> Result<PartClaim, Error> {
+        match self {
+            Self::Folder(folder) => Ok(PartClaim::Folder(folder.claim_part(key, part).await?)),
+        }
+    }
+
+    /// Verifies that the object is what was announced, and makes it one. May be repeated.
+    pub async fn complete(&self, key: ObjectKey, announced: &Announced) -> Result<Completed, Error> {
+        match self {
+            Self::Folder(folder) => folder.complete(key, announced).await,
+        }
+    }
+
+    /// Reads `range`, or everything. The range is cut to what is there.
+    pub async fn get(&self, key: ObjectKey, range: Option<Range<u64>>) -> Result<ObjectReader, Error> {
+        match self {
+            Self::Folder(folder) => Ok(ObjectReader::Folder(folder.get(key, range).await?)),
+        }
+    }
+
+    /// Deletes an object, complete or not. One that is not there is deleted.
+    pub async fn delete(&self, key: ObjectKey) -> Result<(), Error> {
+        match self {
+            Self::Folder(folder) => folder.delete(key).await,
+        }
+    }
+
+    /// Objects in the order of their keys, those that are still arriving among them; at most [`LIST_PAGE`], and
+    /// only those after `after`.
+    pub async fn list(&self, after: Option<ObjectKey>) -> Result<Vec<Listed>, Error> {
+        match self {
+            Self::Folder(folder) => folder.list(after).await,
+        }
+    }
+
+    /// Bytes that may still be written; `None` when the place has no end.
+    pub async fn free_bytes(&self) -> Result<Option<u64>, Error> {
+        match self {
+            Self::Folder(folder) => folder.free_bytes().await.map(Some),
+        }
+    }
+}
+
+/// The right to write one part.
+#[derive(Debug)]
+pub enum PartClaim {
+    /// Of an object in a folder.
+    Folder(folder::PartClaim),
+}
+
+impl PartClaim {
+    /// Writes the part's bytes, exactly as many as it has.
+    pub async fn write<E>(
+        self,
+        bytes: impl Stream<Item = Result<Bytes, E>> + Send,
+    ) -> Result<PartWritten, Error>
+    where
+        E: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        match self {
+            Self::Folder(claim) => Ok(PartWritten::Folder(claim.write(bytes).await?)),
+        }
+    }
+}
+
+/// A part that was written and still belongs to its writer.
+#[derive(Debug)]
+pub enum PartWritten {
+    /// In a folder.
+    Folder(folder::PartWritten),
+}
+
+impl PartWritten {
+    /// Its row says now that it arrived: nobody will write it again, and it may be hashed ahead of `complete`.
+    pub fn recorded(self) {
+        match self {
+            Self::Folder(written) => written.recorded(),
+        }
+    }
+}
+
+/// Reads one range of one object, piece by piece.
+#[derive(Debug)]
+pub enum ObjectReader {
+    /// Of a folder.
+    Folder(folder::Reader),
+}
+
+impl ObjectReader {
+    /// Size of the whole object.
+    pub fn object_bytes(&self) -> u64 {
+        match self {
+            Self::Folder(reader) => reader.object_bytes(),
+        }
+    }
+
+    /// The next piece; `None` at the end of the range.
+    pub async fn next(&mut self) -> Result<Option<Bytes>, Error> {
+        match self {
+            Self::Folder(reader) => reader.next().await,
+        }
+    }
+
+    /// All that is left, in memory: for objects whose size has a bound.
+    pub async fn read_to_end(mut self) -> Result<Vec<u8>, Error> {
+        let mut all = Vec::new();
+        while let Some(piece) = self.next().await? {
+            all.extend_from_slice(&piece);
+        }
+        Ok(all)
+    }
+
+    /// The pieces as a stream.
+    pub fn into_stream(self) -> impl Stream<Item = Result<Bytes, Error>> + Send + 'static {
+        futures_util::stream::try_unfold(self, async |mut reader| {
+            Ok(reader.next().await?.map(|piece| (piece, reader)))
+        })
     }
 }
