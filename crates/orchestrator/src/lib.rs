@@ -1,1 +1,13 @@
-//! Keeps the fleet right: observe, plan, apply.
+//! Keeps the fleet right: observe, plan, apply. The deciding is core's; here it is read, written and called out.
+//!
+//! One leads, by a row with a term that every write checks; the others wait to take over. The loop has no input: it
+//! looks at the whole state each time, on a timer and on a nudge, and what failed is tried again by the next round.
+
+mod apply;
+pub mod cloud;
+mod error;
+mod observe;
+mod rounds;
+
+pub use error::Error;
+pub use rounds::{Config, run};

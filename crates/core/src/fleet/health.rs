@@ -25,30 +25,24 @@ pub fn plan(
         && judge_after.is_none_or(|t| now >= t);
 
     let mut actions = Vec::new();
+    for attempt in view.overdue.iter().filter(|_| leases_count) {
+        let lost = if !attempt.named && since(now, attempt.claimed_at) >= limits::UNNAMED_AFTER {
+            Some((Loss::HandedBack, Reason::NeverNamed))
+        } else if attempt.named && now >= attempt.lease_until {
+            Some((Loss::Lost, Reason::LeaseOver))
+        } else {
+            None
+        };
+        if let Some((loss, reason)) = lost {
+            actions.push((
+                Action::LoseAttempt { execution: attempt.execution, number: attempt.number, loss },
+                reason,
+            ));
+        }
+    }
     for worker in &view.workers {
         let gone = is_gone(worker);
         let silent = silence_counts.then(|| silence(worker, now)).flatten();
-        for attempt in &worker.attempts {
-            let lost = if gone {
-                Some((Loss::Lost, Reason::WorkerGone))
-            } else if let Some(time) = silent {
-                Some((Loss::Lost, Reason::Silent(time)))
-            } else if leases_count
-                && !attempt.named
-                && since(now, attempt.claimed_at) >= limits::UNNAMED_AFTER
-            {
-                Some((Loss::HandedBack, Reason::NeverNamed))
-            } else if leases_count && attempt.named && now >= attempt.lease_until {
-                Some((Loss::Lost, Reason::LeaseOver))
-            } else {
-                None
-            };
-            if let Some((loss, reason)) = lost {
-                let action =
-                    Action::LoseAttempt { execution: attempt.execution, number: attempt.number, loss };
-                actions.push((action, reason));
-            }
-        }
         match worker.status {
             WorkerStatus::Active | WorkerStatus::Draining => {
                 if gone {

@@ -14,7 +14,7 @@ const LOCAL_HANG: Duration = Duration::from_secs(60);
 pub fn plan(view: &FleetView, policy: &FleetPolicy, now: Timestamp) -> Vec<(Action, Reason)> {
     let mut actions = Vec::new();
     for worker in &view.workers {
-        let holds_nothing = worker.attempts.is_empty();
+        let holds_nothing = worker.open_attempts == 0;
         let idle = worker.idle_since.map(|start| since(now, start));
         match worker.status {
             WorkerStatus::Active => {

@@ -53,9 +53,9 @@ impl std::str::FromStr for Backing {
     }
 }
 
-/// An attempt that has not ended.
+/// An attempt whose lease has run out, or that its worker did not name in time.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OpenAttempt {
+pub struct Overdue {
     /// Its execution.
     pub execution: ExecutionId,
     /// Its number.
@@ -87,8 +87,8 @@ pub struct WorkerView {
     pub slots: u32,
     /// What it has for attempts; what its type promises while it has not joined.
     pub capacity: Capacity,
-    /// Its open attempts.
-    pub attempts: Vec<OpenAttempt>,
+    /// Attempts it holds.
+    pub open_attempts: u32,
     /// Since when it has had none; `None` while it has some.
     pub idle_since: Option<Timestamp>,
     /// What the provider says of the machine behind it.
@@ -125,6 +125,12 @@ pub struct FleetView {
     pub workers: Vec<WorkerView>,
     /// What waits.
     pub demand: Vec<Demand>,
+    /// Attempts that may be lost.
+    pub overdue: Vec<Overdue>,
+    /// New workers that failed since one last joined.
+    pub failed_in_a_row: u32,
+    /// When the newest of them failed.
+    pub failed_at: Option<Timestamp>,
     /// The end of the newest time in which no heartbeat could be accepted: no API replica's beat for
     /// [`limits::OUTAGE_GAP`]. Equal to the view's moment while it lasts. `None` when there was none.
     pub outage_until: Option<Timestamp>,
@@ -176,7 +182,7 @@ pub enum Action {
         /// Whether it costs a retry.
         loss: Loss,
     },
-    /// Calls a worker dead.
+    /// Calls a worker dead; its attempts are lost with it.
     MarkDead(WorkerId),
     /// Gives up on a worker that never joined.
     MarkFailed(WorkerId),
@@ -199,8 +205,6 @@ pub enum Reason {
     LeaseOver,
     /// The worker never named the attempt: the answer to its poll was lost.
     NeverNamed,
-    /// The worker that ran it is gone.
-    WorkerGone,
     /// No heartbeat for this long.
     Silent(Duration),
     /// Its process ended, or its server is not there any more.
@@ -231,7 +235,6 @@ impl fmt::Display for Reason {
         match self {
             Self::LeaseOver => f.write_str("its lease ran out"),
             Self::NeverNamed => f.write_str("its worker never named it after the claim"),
-            Self::WorkerGone => f.write_str("its worker is gone"),
             Self::Silent(time) => write!(f, "no heartbeat for {}", format_duration(*time)),
             Self::MachineGone => f.write_str("its machine is gone"),
             Self::NotJoined(time) => write!(f, "it did not join within {}", format_duration(*time)),

@@ -1,5 +1,7 @@
 //! How many workers to add: what waits, as limits would let it run, against what is there or on its way.
 
+use std::time::Duration;
+
 use crate::Timestamp;
 use crate::fleet::{Action, Backing, Demand, FleetPolicy, FleetView, Reason, WorkerView, since};
 use crate::worker::{Capacity, WorkerStatus};
@@ -7,7 +9,8 @@ use crate::worker::{Capacity, WorkerStatus};
 /// Plans the duty.
 pub fn plan(view: &FleetView, policy: &FleetPolicy, now: Timestamp) -> Vec<(Action, Reason)> {
     let patient = view.demand.iter().all(|demand| since(now, demand.oldest_queued_at) < policy.patience);
-    if patient {
+    let resting = view.failed_at.is_some_and(|failed| since(now, failed) < rest_after(view.failed_in_a_row));
+    if patient || resting {
         return Vec::new();
     }
     let waiting = fitting(&view.demand, policy);
@@ -25,6 +28,17 @@ pub fn plan(view: &FleetView, policy: &FleetPolicy, now: Timestamp) -> Vec<(Acti
         .collect()
 }
 
+/// The longest rest after workers that failed.
+const REST_MAX: Duration = Duration::from_secs(60);
+
+/// How long no worker is added after `failures` in a row: one second, doubled each time.
+fn rest_after(failures: u32) -> Duration {
+    match failures {
+        0 => Duration::ZERO,
+        n => Duration::from_secs(1 << (n - 1).min(6)).min(REST_MAX),
+    }
+}
+
 /// Waiting executions that a new worker could hold: for the others adding one is no help.
 fn fitting(demand: &[Demand], policy: &FleetPolicy) -> u32 {
     demand
@@ -37,7 +51,7 @@ fn fitting(demand: &[Demand], policy: &FleetPolicy) -> u32 {
 fn places_on(worker: &WorkerView, demand: &[Demand]) -> u32 {
     match worker.status {
         WorkerStatus::Provisioning | WorkerStatus::Active => {
-            let free = worker.slots.saturating_sub(worker.attempts.len() as u32);
+            let free = worker.slots.saturating_sub(worker.open_attempts);
             places_in(worker.capacity, free, demand)
         }
         WorkerStatus::Draining

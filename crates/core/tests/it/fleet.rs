@@ -5,7 +5,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 use rgrid_core::Timestamp;
 use rgrid_core::fleet::{
-    self, Action, Backing, Demand, FleetPolicy, FleetView, Machine, OpenAttempt, WorkerView,
+    self, Action, Backing, Demand, FleetPolicy, FleetView, Machine, Overdue, WorkerView,
 };
 use rgrid_core::id::{ExecutionId, WorkerId};
 use rgrid_core::worker::{Capacity, WorkerStatus};
@@ -28,14 +28,14 @@ fn worker(n: u8) -> WorkerView {
         last_heartbeat_at: Some(at(100)),
         slots: 2,
         capacity: MACHINE,
-        attempts: Vec::new(),
+        open_attempts: 0,
         idle_since: Some(at(100)),
         machine: Machine::Present,
     }
 }
 
-fn attempt(n: u8, claimed: i64, lease: i64, named: bool) -> OpenAttempt {
-    OpenAttempt {
+fn attempt(n: u8, claimed: i64, lease: i64, named: bool) -> Overdue {
+    Overdue {
         execution: ExecutionId::new(0, [n; 10]),
         number: 1,
         claimed_at: at(claimed),
@@ -44,8 +44,8 @@ fn attempt(n: u8, claimed: i64, lease: i64, named: bool) -> OpenAttempt {
     }
 }
 
-fn busy(n: u8, attempts: Vec<OpenAttempt>) -> WorkerView {
-    WorkerView { attempts, idle_since: None, ..worker(n) }
+fn busy(n: u8, open_attempts: u32) -> WorkerView {
+    WorkerView { open_attempts, idle_since: None, ..worker(n) }
 }
 
 fn demand(executions: u32) -> Demand {
@@ -57,7 +57,14 @@ fn demand(executions: u32) -> Demand {
 }
 
 fn view(workers: Vec<WorkerView>, demand: Vec<Demand>) -> FleetView {
-    FleetView { workers, demand, outage_until: None }
+    FleetView {
+        workers,
+        demand,
+        overdue: Vec::new(),
+        failed_in_a_row: 0,
+        failed_at: None,
+        outage_until: None,
+    }
 }
 
 fn plan_text(view: &FleetView, now: i64, judge_after: Option<i64>) -> String {
@@ -99,50 +106,57 @@ fn work_that_no_worker_could_hold_adds_none() {
 }
 
 #[test]
+fn workers_that_fail_one_after_the_other_are_replaced_ever_more_slowly() {
+    let added = |failed_in_a_row, now| {
+        let failing =
+            FleetView { failed_in_a_row, failed_at: Some(at(100)), ..view(vec![], vec![demand(1)]) };
+        plan_text(&failing, now, None) != "nothing"
+    };
+    assert!(!added(1, 100) && added(1, 101));
+    assert!(!added(4, 107) && added(4, 108));
+    assert!(!added(1000, 159) && added(1000, 160));
+}
+
+#[test]
 fn a_grid_of_many_adds_as_many_as_the_work_needs() {
     let policy =
         FleetPolicy { backing: Backing::Server, workers_max: 10, ..FleetPolicy::embedded(MACHINE, 2) };
     let count = |executions| {
-        fleet::plan(
-            &view(vec![busy(1, vec![attempt(1, 99, 120, true)])], vec![demand(executions)]),
-            &policy,
-            at(100),
-            None,
-        )
-        .actions
-        .len()
+        fleet::plan(&view(vec![busy(1, 1)], vec![demand(executions)]), &policy, at(100), None).actions.len()
     };
     assert_eq!([count(1), count(2), count(3), count(4), count(500)], [0, 1, 1, 2, 9]);
 }
 
 #[test]
 fn an_idle_local_worker_is_released_after_its_minute() {
-    let fresh =
-        |status, attempts| WorkerView { status, attempts, last_heartbeat_at: Some(at(160)), ..worker(1) };
-    insta::assert_snapshot!(plan_text(&view(vec![fresh(WorkerStatus::Active, vec![])], vec![]), 160, None), @"drain: idle for 1m");
-    insta::assert_snapshot!(plan_text(&view(vec![fresh(WorkerStatus::Active, vec![])], vec![demand(1)]), 160, None), @"nothing");
-    insta::assert_snapshot!(plan_text(&view(vec![fresh(WorkerStatus::Draining, vec![])], vec![]), 160, None), @"terminate: drained");
-    let holding = fresh(WorkerStatus::Draining, vec![attempt(1, 150, 175, true)]);
+    let fresh = |status, open_attempts| WorkerView {
+        status,
+        open_attempts,
+        last_heartbeat_at: Some(at(160)),
+        ..worker(1)
+    };
+    insta::assert_snapshot!(plan_text(&view(vec![fresh(WorkerStatus::Active, 0)], vec![]), 160, None), @"drain: idle for 1m");
+    insta::assert_snapshot!(plan_text(&view(vec![fresh(WorkerStatus::Active, 0)], vec![demand(1)]), 160, None), @"nothing");
+    insta::assert_snapshot!(plan_text(&view(vec![fresh(WorkerStatus::Draining, 0)], vec![]), 160, None), @"terminate: drained");
+    let holding = fresh(WorkerStatus::Draining, 1);
     insta::assert_snapshot!(plan_text(&view(vec![holding], vec![]), 160, None), @"nothing");
-    insta::assert_snapshot!(plan_text(&view(vec![fresh(WorkerStatus::Terminating, vec![])], vec![]), 160, None), @"delete the machine: its machine is still there");
-    let gone = WorkerView { machine: Machine::Absent, ..fresh(WorkerStatus::Terminating, vec![]) };
+    insta::assert_snapshot!(plan_text(&view(vec![fresh(WorkerStatus::Terminating, 0)], vec![]), 160, None), @"delete the machine: its machine is still there");
+    let gone = WorkerView { machine: Machine::Absent, ..fresh(WorkerStatus::Terminating, 0) };
     insta::assert_snapshot!(plan_text(&view(vec![gone], vec![]), 160, None), @"mark terminated: its machine is gone");
 }
 
 #[test]
-fn a_killed_local_workers_attempts_are_lost_at_once() {
-    let killed = WorkerView { machine: Machine::Absent, ..busy(1, vec![attempt(1, 99, 119, true)]) };
-    insta::assert_snapshot!(plan_text(&view(vec![killed], vec![]), 101, Some(500)), @r"
-    lose attempt 1 (Lost): its worker is gone
-    mark dead: its machine is gone
-    ");
+fn a_killed_local_worker_is_dead_at_once_even_when_nobody_is_judged_by_silence() {
+    let killed = WorkerView { machine: Machine::Absent, ..busy(1, 1) };
+    insta::assert_snapshot!(plan_text(&view(vec![killed], vec![]), 101, Some(500)), @"mark dead: its machine is gone");
 }
 
 #[test]
 fn a_lease_ends_and_an_unnamed_attempt_returns_for_free() {
-    let both = vec![attempt(1, 90, 110, true), attempt(2, 91, 111, false)];
-    insta::assert_snapshot!(plan_text(&view(vec![busy(1, both.clone())], vec![]), 109, None), @"nothing");
-    insta::assert_snapshot!(plan_text(&view(vec![busy(1, both)], vec![]), 111, None), @r"
+    let overdue = vec![attempt(1, 90, 110, true), attempt(2, 91, 111, false)];
+    let held = FleetView { overdue, ..view(vec![busy(1, 2)], vec![]) };
+    insta::assert_snapshot!(plan_text(&held, 109, None), @"nothing");
+    insta::assert_snapshot!(plan_text(&held, 111, None), @r"
     lose attempt 1 (Lost): its lease ran out
     lose attempt 1 (HandedBack): its worker never named it after the claim
     ");
@@ -150,14 +164,14 @@ fn a_lease_ends_and_an_unnamed_attempt_returns_for_free() {
 
 #[test]
 fn after_an_outage_or_a_sleep_nobody_is_judged_for_one_full_period() {
-    let held = view(vec![busy(1, vec![attempt(1, 90, 110, true)])], vec![]);
+    let held = FleetView { overdue: vec![attempt(1, 90, 110, true)], ..view(vec![busy(1, 1)], vec![]) };
     let outage = FleetView { outage_until: Some(at(300)), ..held.clone() };
     insta::assert_snapshot!(plan_text(&outage, 300, None), @"nothing");
     insta::assert_snapshot!(plan_text(&outage, 319, None), @"nothing");
     insta::assert_snapshot!(plan_text(&outage, 320, None), @"lose attempt 1 (Lost): its lease ran out");
     insta::assert_snapshot!(plan_text(&held, 300, Some(320)), @"nothing");
     insta::assert_snapshot!(plan_text(&held, 320, Some(320)), @r"
-    lose attempt 1 (Lost): no heartbeat for 3m40s
+    lose attempt 1 (Lost): its lease ran out
     mark dead: no heartbeat for 3m40s
     ");
 }
@@ -183,14 +197,13 @@ prop_compose! {
         backing in prop::sample::select(&[Backing::Local, Backing::Server, Backing::Static][..]),
         machine in prop::sample::select(&[Machine::Present, Machine::Absent, Machine::Unknown][..]),
         heard in prop::option::of(0i64..400),
-        leases in prop::collection::vec((0i64..400, 0i64..400, any::<bool>()), 0..3),
+        open_attempts in 0u32..3,
     ) -> WorkerView {
-        let attempts: Vec<_> = leases.into_iter().map(|(claimed, lease, named)| attempt(n, claimed, lease, named)).collect();
         WorkerView {
             status, backing, machine,
             last_heartbeat_at: heard.map(at),
-            idle_since: attempts.is_empty().then(|| at(50)),
-            attempts,
+            idle_since: (open_attempts == 0).then(|| at(50)),
+            open_attempts,
             ..worker(n)
         }
     }
@@ -210,7 +223,7 @@ proptest! {
         for (action, _) in &plan.actions {
             match action {
                 Action::Terminate(id) => {
-                    prop_assert!(fleet_view.workers.iter().any(|w| w.id == *id && w.attempts.is_empty()));
+                    prop_assert!(fleet_view.workers.iter().any(|w| w.id == *id && w.open_attempts == 0));
                 }
                 Action::DeleteMachine(id) | Action::MarkTerminated(id) => {
                     prop_assert!(fleet_view.workers.iter().any(|w| w.id == *id && w.status == WorkerStatus::Terminating));

@@ -1,0 +1,182 @@
+//! The `local` provider: a worker is a runner process of this machine, and we are its parent. It is told its join
+//! token on standard input, ends with us, and is known to be gone the moment it ends.
+
+use std::collections::HashMap;
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use rgrid_core::id::WorkerId;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::process::{Child, Command};
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use super::{Cloud, Error, Listing};
+
+/// A runner that was asked to end is killed after this: it hands back what it holds, which takes moments.
+const END_PATIENCE: Duration = Duration::from_secs(15);
+/// Ended runners whose last words are kept.
+const ENDED_MAX: usize = 32;
+/// Bytes of a runner's last line that are kept.
+const LAST_WORDS_BYTES: usize = 500;
+
+/// How a runner is started.
+#[derive(Debug, Clone)]
+pub struct RunnerCommand {
+    /// The program: this binary.
+    pub program: PathBuf,
+    /// Its arguments. It reads its join token as the first line of standard input.
+    pub args: Vec<OsString>,
+    /// Its whole environment.
+    pub environment: Vec<(OsString, OsString)>,
+}
+
+/// Runner processes of this machine.
+#[derive(Debug, Clone)]
+pub struct Local {
+    runner: RunnerCommand,
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    runners: Mutex<Runners>,
+    changed: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Runners {
+    running: HashMap<WorkerId, Running>,
+    ended: Vec<(WorkerId, String)>,
+}
+
+#[derive(Debug)]
+struct Running {
+    pid: Pid,
+    asked_to_end: Option<Instant>,
+}
+
+impl Shared {
+    fn runners(&self) -> MutexGuard<'_, Runners> {
+        // A panic while it was held leaves a map that is still right.
+        self.runners.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Local {
+    /// A provider that starts runners by `runner`.
+    pub fn new(runner: RunnerCommand) -> Self {
+        Self { runner, shared: Arc::default() }
+    }
+
+    /// Passes a runner's log on, keeps its last words, and tells when it ends.
+    async fn watch(shared: Arc<Shared>, worker: WorkerId, mut child: Child) {
+        let mut last_words = String::new();
+        if let Some(stderr) = child.stderr.take() {
+            let mut lines = BufReader::new(stderr).lines();
+            while let Ok(Some(line)) = lines.next_line().await {
+                tracing::info!(target: "rgrid_runner_process", %worker, "{line}");
+                last_words = line.chars().take(LAST_WORDS_BYTES).collect();
+            }
+        }
+        let status = child.wait().await;
+        let ended = match &status {
+            Ok(status) if status.success() => "it ended as it was told".to_owned(),
+            Ok(status) if last_words.is_empty() => format!("its process ended: {status}"),
+            Ok(_) => last_words,
+            Err(error) => format!("its process cannot be waited for: {error}"),
+        };
+        tracing::info!(%worker, %ended, "runner ended");
+        let mut runners = shared.runners();
+        runners.running.remove(&worker);
+        runners.ended.push((worker, ended));
+        if runners.ended.len() > ENDED_MAX {
+            runners.ended.remove(0);
+        }
+        drop(runners);
+        shared.changed.notify_one();
+    }
+}
+
+fn signal(pid: Pid, signal: Signal) -> Result<(), Error> {
+    match kill(pid, signal) {
+        // Gone already: `watch` is about to say so.
+        Ok(()) | Err(nix::errno::Errno::ESRCH) => Ok(()),
+        Err(errno) => Err(Error::Signal(errno.into())),
+    }
+}
+
+impl Cloud for Local {
+    fn name(&self) -> &'static str {
+        "local"
+    }
+
+    async fn list(&self) -> Result<Listing, Error> {
+        let runners = self.shared.runners();
+        Ok(Listing {
+            present: runners.running.keys().copied().collect(),
+            last_words: runners.ended.iter().cloned().collect(),
+        })
+    }
+
+    async fn create(&self, worker: WorkerId, join_token: &str) -> Result<(), Error> {
+        let mut child = Command::new(&self.runner.program)
+            .args(&self.runner.args)
+            .env_clear()
+            .envs(self.runner.environment.iter().cloned())
+            .current_dir("/")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .map_err(Error::Spawn)?;
+        let pid = child.id().and_then(|pid| i32::try_from(pid).ok()).map(Pid::from_raw);
+        let pid = pid.ok_or_else(|| Error::Spawn(std::io::ErrorKind::NotFound.into()))?;
+        if let Some(mut stdin) = child.stdin.take() {
+            stdin.write_all(format!("{join_token}\n").as_bytes()).await.map_err(Error::Spawn)?;
+        }
+        self.shared.runners().running.insert(worker, Running { pid, asked_to_end: None });
+        tokio::spawn(Self::watch(Arc::clone(&self.shared), worker, child));
+        Ok(())
+    }
+
+    async fn delete(&self, worker: WorkerId) -> Result<(), Error> {
+        let mut runners = self.shared.runners();
+        let Some(running) = runners.running.get_mut(&worker) else { return Ok(()) };
+        match running.asked_to_end {
+            None => {
+                running.asked_to_end = Some(Instant::now());
+                signal(running.pid, Signal::SIGTERM)
+            }
+            Some(asked) if asked.elapsed() >= END_PATIENCE => signal(running.pid, Signal::SIGKILL),
+            Some(_) => Ok(()),
+        }
+    }
+
+    async fn changed(&self) {
+        self.shared.changed.notified().await;
+    }
+
+    async fn close(&self) {
+        let deadline = Instant::now() + END_PATIENCE;
+        let running =
+            |shared: &Shared| -> Vec<Pid> { shared.runners().running.values().map(|r| r.pid).collect() };
+        for pid in running(&self.shared) {
+            let _ = signal(pid, Signal::SIGTERM);
+        }
+        while !running(&self.shared).is_empty() {
+            if tokio::time::timeout_at(deadline, self.shared.changed.notified()).await.is_err() {
+                for pid in running(&self.shared) {
+                    let _ = signal(pid, Signal::SIGKILL);
+                }
+                return;
+            }
+        }
+    }
+}

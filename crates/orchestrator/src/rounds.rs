@@ -1,0 +1,194 @@
+//! The loop: lead, observe, plan, apply, then wait for the timer or a nudge. A duty that fails says so, once a
+//! minute at most, and stops neither the others nor the loop.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use rgrid_core::Timestamp;
+use rgrid_core::fleet::{Action, FleetPolicy, health, lifecycle, provisioning};
+use rgrid_core::limits;
+use rgrid_core::worker::WorkerStatus;
+use rgrid_store::Store;
+use rgrid_store::leadership::Term;
+use rgrid_store::notify::Nudge;
+use tokio::sync::broadcast::error::RecvError;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::apply::{Round, apply};
+use crate::cloud::{Cloud, Listing};
+use crate::error::Error;
+use crate::observe::{Failures, view};
+
+/// A round is made at least this often.
+const ROUND_PERIOD: Duration = Duration::from_secs(1);
+/// A failing duty is reported at most this often.
+const REPORT_PERIOD: Duration = Duration::from_secs(60);
+
+/// What an orchestrator is told.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Who it is among the orchestrators of the grid; unique for each process.
+    pub holder: String,
+    /// What the operator wants of the fleet.
+    pub policy: FleetPolicy,
+}
+
+/// The three duties, in the order in which they act.
+const DUTIES: [(&str, &str); 3] = [
+    ("health", "worker health monitor"),
+    ("provisioning", "worker provisioner"),
+    ("lifecycle", "worker lifecycle manager"),
+];
+
+/// Keeps the fleet right until `shutdown`, then ends what must not outlive this process.
+///
+/// # Errors
+/// None at present: what fails is tried again by the next round.
+pub async fn run<C: Cloud>(
+    config: Config,
+    store: Store,
+    cloud: C,
+    shutdown: CancellationToken,
+) -> Result<(), Error> {
+    tracing::info!(holder = %config.holder, provider = cloud.name(), "orchestrator starting");
+    let mut nudges = store.nudges();
+    let mut state = State::default();
+    tracing::info!("orchestrator started");
+    for (_, title) in DUTIES {
+        tracing::info!("{title} started");
+    }
+    while !shutdown.is_cancelled() {
+        state.round(&config, &store, &cloud).await;
+        let timer = tokio::time::sleep(ROUND_PERIOD);
+        tokio::pin!(timer);
+        loop {
+            tokio::select! {
+                () = &mut timer => break,
+                () = shutdown.cancelled() => break,
+                () = cloud.changed() => break,
+                nudge = nudges.recv() => match nudge {
+                    Ok(Nudge::Queue | Nudge::Fleet) | Err(RecvError::Lagged(_)) => break,
+                    Ok(Nudge::Directives | Nudge::Logs | Nudge::Executions) => {}
+                    Err(RecvError::Closed) => {
+                        timer.as_mut().await;
+                        break;
+                    }
+                },
+            }
+        }
+    }
+    cloud.close().await;
+    if state.term.is_some()
+        && let Err(error) = store.resign(&config.holder).await
+    {
+        tracing::warn!(error = &error as &dyn std::error::Error, "failed to resign");
+    }
+    tracing::info!("orchestrator ended");
+    Ok(())
+}
+
+/// What one round leaves for the next.
+#[derive(Debug, Default)]
+struct State {
+    term: Option<Term>,
+    renewed_at: Option<Instant>,
+    ticked_at: Option<Instant>,
+    judge_after: Option<Timestamp>,
+    failures: Failures,
+    reported: HashMap<&'static str, Instant>,
+}
+
+impl State {
+    async fn round<C: Cloud>(&mut self, config: &Config, store: &Store, cloud: &C) {
+        if let Err(error) = self.lead(config, store).await {
+            self.report("leadership", &error);
+        }
+        let Some(term) = self.term else { return };
+        let (rows, listing) = tokio::join!(store.fleet(), cloud.list());
+        let rows = match rows {
+            Ok(rows) => rows,
+            Err(error) => {
+                self.report("observe", &error.into());
+                return;
+            }
+        };
+        let listing: Option<Listing> = match listing {
+            Ok(listing) => Some(listing),
+            Err(error) => {
+                self.report("listing", &error.into());
+                None
+            }
+        };
+        self.note_gap(rows.now);
+        if rows.workers.iter().any(|row| row.status == WorkerStatus::Active) {
+            self.failures = Failures::default();
+        }
+        let fleet = view(&rows, cloud.name(), listing.as_ref(), self.failures);
+        let round = Round { store, cloud, term: &term, rows: &rows, listing: listing.as_ref() };
+        for (duty, _) in DUTIES {
+            let actions = match duty {
+                "health" => health::plan(&fleet, &config.policy, rows.now, self.judge_after),
+                "provisioning" => provisioning::plan(&fleet, &config.policy, rows.now),
+                _ => lifecycle::plan(&fleet, &config.policy, rows.now),
+            };
+            let mut whole = true;
+            for (action, reason) in &actions {
+                if matches!(action, Action::MarkFailed(_)) {
+                    self.failures.in_a_row = self.failures.in_a_row.saturating_add(1);
+                    self.failures.newest_at = Some(rows.now);
+                }
+                if let Err(error) = apply(&round, action, reason).await {
+                    whole = false;
+                    self.report(duty, &error);
+                }
+            }
+            if whole {
+                metrics::gauge!("rgrid_duty_last_success_timestamp_seconds", "duty" => duty)
+                    .set(rows.now.timestamp_millis() as f64 / 1000.0);
+            }
+        }
+        if let Err(error) = store.expire_pending(&term).await {
+            self.report("expiry", &error.into());
+        }
+    }
+
+    /// Takes or renews leadership when it is time to.
+    async fn lead(&mut self, config: &Config, store: &Store) -> Result<(), Error> {
+        if self.term.is_some() && self.renewed_at.is_some_and(|at| at.elapsed() < limits::LEADER_RENEW / 2) {
+            return Ok(());
+        }
+        let led = self.term.is_some();
+        // Without an answer nobody knows who leads: act as one who does not.
+        self.term = None;
+        self.term = store.lead(&config.holder).await?;
+        self.renewed_at = Some(Instant::now());
+        if led != self.term.is_some() {
+            tracing::info!(leads = self.term.is_some(), "leadership changed");
+        }
+        Ok(())
+    }
+
+    /// After a gap in our own rounds (the machine slept, or we were stopped) nobody is judged by silence for one full
+    /// period, and neither at the start.
+    fn note_gap(&mut self, now: Timestamp) {
+        let gap = self.ticked_at.is_none_or(|at| at.elapsed() > 2 * limits::HEARTBEAT_PERIOD);
+        if gap {
+            self.judge_after = Some(now + limits::DEAD_AFTER);
+        }
+        self.ticked_at = Some(Instant::now());
+    }
+
+    fn report(&mut self, duty: &'static str, error: &Error) {
+        metrics::counter!("rgrid_duty_failures_total", "duty" => duty).increment(1);
+        let due = self.reported.get(duty).is_none_or(|at| at.elapsed() >= REPORT_PERIOD);
+        if due {
+            self.reported.insert(duty, Instant::now());
+            tracing::error!(
+                duty,
+                error = error as &dyn std::error::Error,
+                "duty failed; the next round tries again"
+            );
+        }
+    }
+}
