@@ -1,0 +1,3 @@
+with open("run.log", "a") as f:
+    f.write("second\n")
+print(open("run.log").read(), end="")

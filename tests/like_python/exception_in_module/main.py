@@ -1,0 +1,2 @@
+import helper_part
+helper_part.fail()

@@ -1,0 +1,3 @@
+import sys, os
+print(__file__, sys.argv, __name__)
+print(os.getcwd(), sys.path[0])

@@ -1,0 +1,5 @@
+def run():
+    import late
+    return late.answer()
+
+print(run())

@@ -1,0 +1,5 @@
+try:
+    while True:
+        print("got", input())
+except EOFError:
+    print("end")

@@ -1,0 +1,2 @@
+import shapes
+print(shapes.area(3, 4))

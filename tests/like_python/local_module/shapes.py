@@ -1,0 +1,4 @@
+from units import scale
+
+def area(a, b):
+    return a * b * scale

@@ -1,0 +1,2 @@
+import sys
+print(sys.stdout.encoding.lower(), sys.getdefaultencoding(), sys.getfilesystemencoding())

@@ -1,0 +1,2 @@
+import plugins.one
+print(plugins.one.VALUE)

@@ -1,0 +1,3 @@
+from pathlib import Path
+root = Path(__file__).resolve().parent.parent
+print((root / "data" / "notes.txt").read_text().upper(), end="")

@@ -1,0 +1,3 @@
+import sys
+print("buffered", end="")
+sys.exit(0)

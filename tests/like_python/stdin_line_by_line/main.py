@@ -1,0 +1,3 @@
+import sys
+for n, line in enumerate(sys.stdin, 1):
+    print(n, line.strip())

@@ -1,0 +1,2 @@
+import sys
+print("child got", sys.argv[1:])

@@ -1,0 +1,2 @@
+import subprocess, sys
+subprocess.run([sys.executable, "child.py", "x"], check=True)

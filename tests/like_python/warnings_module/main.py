@@ -1,0 +1,4 @@
+import warnings
+warnings.warn("be careful")
+warnings.warn("old", DeprecationWarning)
+print("done")
