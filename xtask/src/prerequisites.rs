@@ -17,7 +17,11 @@ struct Needed {
 
 const NEEDED: &[Needed] = &[
     Needed { package: "python3", sign: &["python3"], why: "what users' scripts are run by" },
-    Needed { package: "postgresql", sign: &["postgres"], why: "the database of the embedded grid and of the tests" },
+    Needed {
+        package: "postgresql",
+        sign: &["postgres"],
+        why: "the database of the embedded grid and of the tests",
+    },
     Needed { package: "bubblewrap", sign: &["bwrap"], why: "the process sandbox" },
     Needed { package: "passt", sign: &["pasta"], why: "a job's network, for ordinary users" },
     Needed { package: "iproute2", sign: &["ip"], why: "a job's network, as root" },
@@ -28,7 +32,8 @@ const NEEDED: &[Needed] = &[
 ];
 
 fn is_there(sign: &str) -> bool {
-    let mut folders: Vec<_> = std::env::var_os("PATH").map(|p| std::env::split_paths(&p).collect()).unwrap_or_default();
+    let mut folders: Vec<_> =
+        std::env::var_os("PATH").map(|p| std::env::split_paths(&p).collect()).unwrap_or_default();
     folders.extend(["/usr/sbin".into(), "/sbin".into()]);
     if let Ok(versions) = std::fs::read_dir("/usr/lib/postgresql") {
         folders.extend(versions.flatten().map(|version| version.path().join("bin")));
@@ -45,7 +50,8 @@ pub(crate) fn ensure() -> Result<()> {
         eprintln!("missing: {} ({})", needed.package, needed.why);
     }
     let packages: Vec<&str> = missing.iter().map(|n| n.package).collect();
-    let is_root = std::fs::metadata("/proc/self").is_ok_and(|own| std::os::unix::fs::MetadataExt::uid(&own) == 0);
+    let is_root =
+        std::fs::metadata("/proc/self").is_ok_and(|own| std::os::unix::fs::MetadataExt::uid(&own) == 0);
     if !is_root || !Path::new("/usr/bin/apt-get").exists() {
         bail!("the tests need them: sudo apt-get install -y {}", packages.join(" "));
     }

@@ -33,9 +33,15 @@ pub(super) fn check(findings: &mut Vec<String>) -> Result<()> {
 
 /// Rows of the table under "## Crates" of docs/architecture.md: `| `core` | charter | core, api | never |`.
 fn edges(findings: &mut Vec<String>) -> Result<()> {
-    let page = std::fs::read_to_string(root().join("docs/architecture.md")).context("read docs/architecture.md")?;
+    let page =
+        std::fs::read_to_string(root().join("docs/architecture.md")).context("read docs/architecture.md")?;
     let mut table: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-    for line in page.lines().skip_while(|line| !line.starts_with("## Crates")).skip(1).take_while(|l| !l.starts_with("## ")) {
+    for line in page
+        .lines()
+        .skip_while(|line| !line.starts_with("## Crates"))
+        .skip(1)
+        .take_while(|l| !l.starts_with("## "))
+    {
         let cells: Vec<&str> = line.split('|').map(str::trim).collect();
         if let [_, name, _, may_use, ..] = cells[..]
             && let Some(name) = name.strip_prefix('`').and_then(|n| n.strip_suffix('`'))
@@ -44,8 +50,13 @@ fn edges(findings: &mut Vec<String>) -> Result<()> {
             table.insert(name.to_owned(), used.map(str::to_owned).collect());
         }
     }
-    let metadata: serde_json::Value =
-        serde_json::from_str(&output(cargo().args(["metadata", "--format-version", "1", "--no-deps", "--locked"]))?)?;
+    let metadata: serde_json::Value = serde_json::from_str(&output(cargo().args([
+        "metadata",
+        "--format-version",
+        "1",
+        "--no-deps",
+        "--locked",
+    ]))?)?;
     for package in metadata["packages"].as_array().into_iter().flatten() {
         let folder = short(package["name"].as_str().unwrap_or_default());
         let used: BTreeSet<String> = package["dependencies"]
@@ -77,7 +88,9 @@ fn short(name: &str) -> String {
 
 fn manifests(findings: &mut Vec<String>) -> Result<()> {
     for file in tracked(&["Cargo.toml"])? {
-        let Some(folder) = file.strip_suffix("Cargo.toml").filter(|folder| !folder.is_empty()) else { continue };
+        let Some(folder) = file.strip_suffix("Cargo.toml").filter(|folder| !folder.is_empty()) else {
+            continue;
+        };
         let manifest: toml::Table = std::fs::read_to_string(root().join(&file))?.parse()?;
         let sources = tracked(&[".rs"])?
             .into_iter()
@@ -101,7 +114,8 @@ fn manifests(findings: &mut Vec<String>) -> Result<()> {
 }
 
 fn duplicates(findings: &mut Vec<String>) -> Result<()> {
-    let tree = output(cargo().args(["tree", "--duplicates", "--depth", "0", "--edges", "normal", "--locked"]))?;
+    let tree =
+        output(cargo().args(["tree", "--duplicates", "--depth", "0", "--edges", "normal", "--locked"]))?;
     let mut versions: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for line in tree.lines() {
         let mut words = line.split_whitespace();

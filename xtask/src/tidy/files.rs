@@ -9,12 +9,15 @@ use crate::{output, root};
 /// Lines of a file outside its `mod tests` (STYLE: past this it wants a second noun).
 const LINES_MAX: usize = 500;
 /// Names that say nothing.
-const FORBIDDEN: &[&str] = &["utils", "util", "helpers", "helper", "common", "misc", "manager", "imp", "data", "info"];
+const FORBIDDEN: &[&str] =
+    &["utils", "util", "helpers", "helper", "common", "misc", "manager", "imp", "data", "info"];
 
 /// All files that git tracks or would track, relative to the workspace.
 pub(super) fn tracked(endings: &[&str]) -> Result<Vec<String>> {
     let list = output(
-        Command::new("git").args(["ls-files", "--cached", "--others", "--exclude-standard"]).current_dir(root()),
+        Command::new("git")
+            .args(["ls-files", "--cached", "--others", "--exclude-standard"])
+            .current_dir(root()),
     )?;
     Ok(list
         .lines()
@@ -29,7 +32,8 @@ pub(super) fn check(findings: &mut Vec<String>) -> Result<()> {
         let own = text.find("#[cfg(test)]\nmod tests").map_or(text.as_str(), |end| &text[..end]);
         let lines = own.lines().count();
         if lines > LINES_MAX && !file.contains("/tests/") {
-            findings.push(format!("{file}: {lines} lines, and {LINES_MAX} are the end: it wants a second noun"));
+            findings
+                .push(format!("{file}: {lines} lines, and {LINES_MAX} are the end: it wants a second noun"));
         }
         if !text.starts_with("//!") {
             findings.push(format!("{file}: opens without a line on what it holds"));

@@ -50,7 +50,9 @@ fn landed_migrations(findings: &mut Vec<String>) -> Result<()> {
         let hash = output(Command::new("git").args(["hash-object", file]).current_dir(root()))?;
         match landed.get(name) {
             Some(known) if known == hash.trim() => {}
-            Some(_) => findings.push(format!("{file}: was edited after it landed; write a new migration instead")),
+            Some(_) => {
+                findings.push(format!("{file}: was edited after it landed; write a new migration instead"))
+            }
             None => findings.push(format!("{file}: add it to migrations/landed.txt: {} {name}", hash.trim())),
         }
     }
