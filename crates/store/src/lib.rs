@@ -121,6 +121,12 @@ impl Store {
         self.inner.notifier.subscribe()
     }
 
+    /// Keys for `purpose`, derived from the vault's: every replica has the same. The first is the newest; the others
+    /// are there to check what was made with them. Never empty.
+    pub fn derived_keys(&self, purpose: &str) -> Vec<[u8; 32]> {
+        self.vault().derived_keys(purpose)
+    }
+
     /// Closes the pool; what runs may end first.
     pub async fn close(&self) {
         self.inner.pool.close().await;

@@ -119,6 +119,8 @@ pub struct Sealed {
 struct Key {
     name: KeyName,
     cipher: XChaCha20Poly1305,
+    /// Secret as the key itself; other keys are derived from it, so that none of them tells the key.
+    root: [u8; KEY_BYTES],
 }
 
 /// Seals and opens. `Debug` shows the names of its keys and nothing else.
@@ -168,6 +170,14 @@ impl Vault {
         self.keys[0].name
     }
 
+    /// Keys for another purpose than sealing, one of each key in the file: all processes with the same file derive
+    /// the same. The first belongs to the key that seals.
+    pub fn derived_keys(&self, purpose: &str) -> Vec<[u8; KEY_BYTES]> {
+        // The root has a fixed length, so root and purpose cannot run into each other.
+        let derive = |key: &Key| Sha256::new().chain_update(key.root).chain_update(purpose).finalize().into();
+        self.keys.iter().map(derive).collect()
+    }
+
     /// Seals `value` for `place`.
     pub fn seal(&self, place: &Place<'_>, value: &[u8]) -> Result<Sealed, Error> {
         let key = &self.keys[0];
@@ -194,7 +204,8 @@ impl Vault {
 
 fn parse_key(line: &str) -> Option<Key> {
     let key = parse_hex::<KEY_BYTES>(line)?;
-    Some(Key { name: KeyName::of(&key), cipher: XChaCha20Poly1305::new(&key.into()) })
+    let root = Sha256::new().chain_update(b"rgrid vault root\0").chain_update(key).finalize().into();
+    Some(Key { name: KeyName::of(&key), cipher: XChaCha20Poly1305::new(&key.into()), root })
 }
 
 /// Makes the file whole or not at all: two processes that start at once agree on the key of the first.
