@@ -6,8 +6,12 @@ use std::str::FromStr;
 
 use rgrid_core::Timestamp;
 use rgrid_core::id::{AccountId, KeyId, WorkerId};
+use sqlx::Row;
+use sqlx::postgres::PgRow;
 
-use crate::{Result, Store};
+use crate::accounts::DEFAULT_ACCOUNT;
+use crate::row::Columns;
+use crate::{Error, Result, Store, secret};
 
 /// What a key may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -80,28 +84,116 @@ pub struct Principal {
     pub worker: Option<WorkerId>,
 }
 
+impl KeyRow {
+    fn read(row: &PgRow) -> Result<Self> {
+        Ok(Self {
+            id: row.text("id")?,
+            name: row.try_get("name")?,
+            role: row.text("role")?,
+            created_at: row.try_get("created_at")?,
+            last_used_at: row.try_get("last_used_at")?,
+            revoked_at: row.try_get("revoked_at")?,
+        })
+    }
+}
+
+/// What a person's secret begins with.
+const KEY_PREFIX: &str = "rg_";
+/// What a worker's credential begins with.
+const CREDENTIAL_PREFIX: &str = "rgw_";
+/// No secret of ours is longer; a longer text is not looked up.
+const SECRET_BYTES_MAX: usize = 64;
+
+/// Draws a worker's credential.
+pub(crate) fn draw_credential() -> String {
+    secret::draw(CREDENTIAL_PREFIX)
+}
+
 impl Store {
     /// Makes a key for people; the secret is shown here and never again.
     pub async fn create_key(&self, account: AccountId, name: &str, role: Role) -> Result<(KeyRow, String)> {
-        let _ = (account, name, role);
-        todo!()
+        match role {
+            Role::Admin | Role::Member => {}
+            Role::Worker => {
+                let reason = "a worker's credential comes from joining".to_owned();
+                return Err(Error::Invalid { field: "role", reason });
+            }
+        }
+        let secret = secret::draw(KEY_PREFIX);
+        let row = sqlx::query(include_str!("../queries/keys/create.sql"))
+            .bind(KeyId::new(secret::unix_ms(), secret::random()).to_string())
+            .bind(account.to_string())
+            .bind(name)
+            .bind(role.as_str())
+            .bind(secret::hash(&secret).as_slice())
+            .fetch_one(self.pool())
+            .await?;
+        Ok((KeyRow::read(&row)?, secret))
     }
 
     /// Whose secret this is; `None` when it is unknown or revoked, or its worker is gone.
     pub async fn authenticate(&self, secret: &str) -> Result<Option<Principal>> {
-        let _ = secret;
-        todo!()
+        if secret.len() > SECRET_BYTES_MAX {
+            return Ok(None);
+        }
+        let hash = secret::hash(secret);
+        if secret.starts_with(CREDENTIAL_PREFIX) { self.worker_of(hash).await } else { self.person_of(hash).await }
+    }
+
+    async fn person_of(&self, hash: [u8; 32]) -> Result<Option<Principal>> {
+        let row = sqlx::query(include_str!("../queries/keys/authenticate.sql"))
+            .bind(hash.as_slice())
+            .fetch_optional(self.pool())
+            .await?;
+        let Some(row) = row else { return Ok(None) };
+        let key = KeyRow::read(&row)?;
+        if row.try_get("touch")? {
+            sqlx::query(include_str!("../queries/keys/touch.sql"))
+                .bind(key.id.to_string())
+                .execute(self.pool())
+                .await?;
+        }
+        let (account_id, account_name) = (row.text("account_id")?, row.try_get("account_name")?);
+        Ok(Some(Principal { account_id, account_name, role: key.role, key, worker: None }))
+    }
+
+    async fn worker_of(&self, hash: [u8; 32]) -> Result<Option<Principal>> {
+        let row = sqlx::query(include_str!("../queries/keys/authenticate_worker.sql"))
+            .bind(hash.as_slice())
+            .bind(DEFAULT_ACCOUNT)
+            .fetch_optional(self.pool())
+            .await?;
+        let Some(row) = row else { return Ok(None) };
+        let key = KeyRow {
+            // A credential is no row of `api_keys`: it shows itself under the hash of its secret.
+            id: KeyId::new(0, hash[..10].try_into().expect("a SHA-256 has more than ten bytes")),
+            name: row.try_get("hostname")?,
+            role: Role::Worker,
+            created_at: row.try_get("created_at")?,
+            last_used_at: None,
+            revoked_at: None,
+        };
+        let (account_id, account_name) = (row.text("account_id")?, row.try_get("account_name")?);
+        let worker = Some(row.text("worker_id")?);
+        Ok(Some(Principal { account_id, account_name, key, role: Role::Worker, worker }))
     }
 
     /// The account's keys for people, oldest first, revoked ones too.
     pub async fn list_keys(&self, account: AccountId) -> Result<Vec<KeyRow>> {
-        let _ = account;
-        todo!()
+        let rows = sqlx::query(include_str!("../queries/keys/list.sql"))
+            .bind(account.to_string())
+            .fetch_all(self.pool())
+            .await?;
+        rows.iter().map(KeyRow::read).collect()
     }
 
     /// Revokes a key, for good.
     pub async fn revoke_key(&self, account: AccountId, id: KeyId) -> Result<KeyRow> {
-        let _ = (account, id);
-        todo!()
+        let row = sqlx::query(include_str!("../queries/keys/revoke.sql"))
+            .bind(account.to_string())
+            .bind(id.to_string())
+            .fetch_optional(self.pool())
+            .await?;
+        KeyRow::read(&row.ok_or_else(|| Error::not_found("key", id))?)
     }
 }

@@ -1,0 +1,2 @@
+-- Reads the grid's id.
+select id from grid
