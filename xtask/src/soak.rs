@@ -1,6 +1,128 @@
-//! To be written.
-use anyhow::Result;
+//! A grid under kill -9 for some minutes: executions are submitted without end, and the daemon or a runner is killed at
+//! random. At the end every acknowledged submission must be completed exactly once, with its own output.
 
-pub(crate) fn soak(_args: &[String]) -> Result<()> {
-    anyhow::bail!("not yet")
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+
+use crate::{cargo, output, run};
+
+/// Time between two kills.
+const KILL_EVERY: Duration = Duration::from_secs(7);
+/// All work must have ended this long after the last kill.
+const SETTLE: Duration = Duration::from_secs(180);
+
+pub(crate) fn soak(args: &[String]) -> Result<()> {
+    let minutes: u64 = match args.iter().position(|arg| arg == "--minutes") {
+        Some(at) => args.get(at + 1).context("--minutes wants a number")?.parse()?,
+        None => 5,
+    };
+    run(cargo().args(["build", "--release", "--locked", "--package", "rgrid"]))?;
+    let base = std::env::temp_dir().join(format!("rgrid-soak-{}", std::process::id()));
+    std::fs::create_dir_all(base.join("work"))?;
+    let grid = Grid { home: base.join("home"), work: base.join("work") };
+    std::fs::write(
+        grid.work.join("job.py"),
+        "import sys, time\ntime.sleep(0.3)\nprint('job', sys.argv[1])\n",
+    )?;
+    let result = grid.torment(Duration::from_secs(minutes * 60));
+    let _ = run(&mut grid.rgrid(&["down", "--purge", "--yes"]));
+    let _ = std::fs::remove_dir_all(&base);
+    result
+}
+
+struct Grid {
+    home: PathBuf,
+    work: PathBuf,
+}
+
+impl Grid {
+    fn rgrid(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(crate::root().join("target/release/rgrid"));
+        command
+            .args(args)
+            .env("RGRID_HOME", &self.home)
+            .env_remove("RGRID_URL")
+            .current_dir(&self.work)
+            .stdin(Stdio::null());
+        command
+    }
+
+    fn torment(&self, time: Duration) -> Result<()> {
+        let end = Instant::now() + time;
+        let mut next_kill = Instant::now() + KILL_EVERY;
+        let mut accepted: BTreeMap<String, usize> = BTreeMap::new();
+        let (mut refused, mut kills) = (0, 0);
+        for number in 0.. {
+            if Instant::now() >= end {
+                break;
+            }
+            let text = number.to_string();
+            let submitted = self.rgrid(&["run", "-q", "-d", "--retries", "50", "job.py", &text]).output()?;
+            if submitted.status.success() {
+                accepted.insert(String::from_utf8(submitted.stdout)?.trim().to_owned(), number);
+            } else {
+                refused += 1;
+            }
+            if Instant::now() >= next_kill {
+                kills += self.kill_something(kills)?;
+                next_kill = Instant::now() + KILL_EVERY;
+            }
+        }
+        println!(
+            "soak: {} accepted, {refused} refused while the grid was down, {kills} kills",
+            accepted.len()
+        );
+        ensure!(!accepted.is_empty() && kills > 0, "nothing was tried");
+        self.settle()?;
+        for (id, number) in &accepted {
+            let log = output(&mut self.rgrid(&["logs", id]))?;
+            let status: serde_json::Value =
+                serde_json::from_str(&output(&mut self.rgrid(&["status", id, "--json"]))?)?;
+            ensure!(status["status"] == "completed", "{id} is {}", status["status"]);
+            ensure!(log == format!("job {number}\n"), "{id} printed {log:?}");
+        }
+        println!("soak: each of them completed once, with its own output");
+        Ok(())
+    }
+
+    /// Kills the daemon, or one of its children, in turns.
+    fn kill_something(&self, turn: usize) -> Result<usize> {
+        let Some(daemon) = daemon(&self.home) else { return Ok(0) };
+        let children =
+            std::fs::read_to_string(format!("/proc/{daemon}/task/{daemon}/children")).unwrap_or_default();
+        let runner = children.split_whitespace().find(|pid| {
+            std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name.trim() == "rgrid")
+        });
+        let victim = match (turn % 3, runner) {
+            (0, _) | (_, None) => daemon.to_string(),
+            (_, Some(runner)) => runner.to_owned(),
+        };
+        Ok(usize::from(Command::new("kill").args(["-9", &victim]).status()?.success()))
+    }
+
+    fn settle(&self) -> Result<()> {
+        let deadline = Instant::now() + SETTLE;
+        loop {
+            let open = output(&mut self.rgrid(&["list", "--status", "pending,queued,running", "--json"]))?;
+            let open: serde_json::Value = serde_json::from_str(&open)?;
+            let list = open.get("executions").unwrap_or(&open);
+            if list.as_array().is_some_and(Vec::is_empty) {
+                return Ok(());
+            }
+            if Instant::now() > deadline {
+                bail!("after {} s still open: {open}", SETTLE.as_secs());
+            }
+            std::thread::sleep(Duration::from_millis(200));
+        }
+    }
+}
+
+fn daemon(home: &Path) -> Option<u32> {
+    let notice: serde_json::Value =
+        serde_json::from_str(&std::fs::read_to_string(home.join("grid.json")).ok()?).ok()?;
+    u32::try_from(notice["pid"].as_u64()?).ok()
 }
