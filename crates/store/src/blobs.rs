@@ -1,1 +1,227 @@
-//! Blobs: bytes addressed by their SHA-256, scoped to an account.
+//! Blobs: bytes addressed by their SHA-256, scoped to an account. How they arrive is in `uploads.rs`, how they go in
+//! `retention.rs`.
+//!
+//! Whoever writes a row that names a blob locks the blob's row first (`lock_blobs`): garbage collection waits for
+//! the writer, or the writer learns that the blob is missing.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::Stream;
+use rgrid_core::id::AccountId;
+use rgrid_core::submission::Sha256;
+use sha2::Digest;
+use sqlx::postgres::types::PgInterval;
+use sqlx::{Postgres, Row, Transaction};
+
+pub use crate::executions::BlobName;
+use crate::objects::{self, ObjectKey, ObjectReader};
+use crate::row::{Columns, parsed, sha256};
+use crate::{Error, Result, Store};
+
+/// A blob's use is noted when the last note is older than this.
+pub const TOUCH_PERIOD: Duration = Duration::from_secs(10 * 60);
+/// A damaged blob is read again to make sure, for at most this long.
+const VERIFY_DEADLINE: Duration = Duration::from_secs(15 * 60);
+
+/// Names by hash; the same hash with two sizes is refused.
+pub(crate) fn distinct(names: &[BlobName]) -> Result<BTreeMap<Sha256, u64>> {
+    let mut sizes = BTreeMap::new();
+    for name in names {
+        if sizes.insert(name.sha256, name.size_bytes).is_some_and(|size| size != name.size_bytes) {
+            return Err(two_sizes(name.sha256));
+        }
+    }
+    Ok(sizes)
+}
+
+fn two_sizes(sha256: Sha256) -> Error {
+    Error::Invalid { field: "size_bytes", reason: format!("blob {sha256} has another size") }
+}
+
+pub(crate) fn interval(duration: Duration) -> PgInterval {
+    let microseconds = i64::try_from(duration.as_micros()).unwrap_or(i64::MAX);
+    PgInterval { months: 0, days: 0, microseconds }
+}
+
+/// Keeps the blobs that the caller's transaction is about to name, and answers those that are not there. When some
+/// are not, none of the account's uploads is committed before the transaction ends: either the caller sees the blob,
+/// or the commit sees what the caller wrote (and queues it).
+pub(crate) async fn lock_blobs(
+    transaction: &mut Transaction<'_, Postgres>,
+    account: AccountId,
+    names: &[BlobName],
+) -> Result<Vec<BlobName>> {
+    let mut missing = distinct(names)?;
+    if missing.is_empty() {
+        return Ok(Vec::new());
+    }
+    lock_present(transaction, account, &mut missing).await?;
+    if !missing.is_empty() {
+        // A statement of its own: the snapshot of the next one is younger than the lock.
+        sqlx::query(include_str!("../queries/blobs/exclude_commits.sql"))
+            .bind(account.to_string())
+            .execute(&mut **transaction)
+            .await?;
+        lock_present(transaction, account, &mut missing).await?;
+    }
+    Ok(missing.into_iter().map(|(sha256, size_bytes)| BlobName { sha256, size_bytes }).collect())
+}
+
+async fn lock_present(
+    transaction: &mut Transaction<'_, Postgres>,
+    account: AccountId,
+    wanted: &mut BTreeMap<Sha256, u64>,
+) -> Result<()> {
+    let hashes: Vec<Vec<u8>> = wanted.keys().map(|sha256| sha256.0.to_vec()).collect();
+    let rows = sqlx::query(include_str!("../queries/blobs/lock.sql"))
+        .bind(account.to_string())
+        .bind(hashes)
+        .bind(interval(TOUCH_PERIOD))
+        .fetch_all(&mut **transaction)
+        .await?;
+    let mut stale: Vec<Vec<u8>> = Vec::new();
+    for row in rows {
+        let name = sha256(row.try_get("sha256")?)?;
+        let size = row.number64("size_bytes")?;
+        if wanted.remove(&name).is_some_and(|announced| announced != size) {
+            return Err(two_sizes(name));
+        }
+        if row.try_get("stale")? {
+            stale.push(name.0.to_vec());
+        }
+    }
+    if !stale.is_empty() {
+        sqlx::query(include_str!("../queries/blobs/touch.sql"))
+            .bind(account.to_string())
+            .bind(stale)
+            .execute(&mut **transaction)
+            .await?;
+    }
+    Ok(())
+}
+
+/// A blob that is being read. The reader checks the hash of what it reads; see [`Store::blob_damaged`].
+#[derive(Debug)]
+pub struct BlobReader {
+    object: ObjectReader,
+    /// Size of the whole blob.
+    pub size_bytes: u64,
+}
+
+impl BlobReader {
+    /// The next piece; `None` at the end of the range.
+    pub async fn next(&mut self) -> Result<Option<Bytes>> {
+        Ok(self.object.next().await?)
+    }
+
+    /// The pieces as a stream.
+    pub fn into_stream(
+        self,
+    ) -> impl Stream<Item = std::result::Result<Bytes, objects::Error>> + Send + 'static {
+        self.object.into_stream()
+    }
+}
+
+impl Store {
+    /// Opens a blob, or a range of it that is cut to what is there. One whose object is gone, or has another size, is
+    /// forgotten and `Error::Corrupt`: its next upload repairs it.
+    pub async fn open_blob(
+        &self,
+        account: AccountId,
+        sha256: Sha256,
+        range: Option<Range<u64>>,
+    ) -> Result<BlobReader> {
+        let (key, size_bytes, stale) = self.find_blob(account, sha256).await?;
+        let object = match self.objects().get(key, range).await {
+            Ok(object) if object.object_bytes() == size_bytes => object,
+            Ok(object) => {
+                self.drop_blob(account, sha256, key).await?;
+                let reason = format!("{sha256} has {} bytes instead of {size_bytes}", object.object_bytes());
+                return Err(Error::corrupt("blob", reason));
+            }
+            Err(objects::Error::Missing(_)) => {
+                self.drop_blob(account, sha256, key).await?;
+                return Err(Error::corrupt("blob", format!("the object of {sha256} is gone")));
+            }
+            Err(error) => return Err(error.into()),
+        };
+        if stale {
+            sqlx::query(include_str!("../queries/blobs/touch.sql"))
+                .bind(account.to_string())
+                .bind(vec![sha256.0.to_vec()])
+                .execute(self.pool())
+                .await?;
+        }
+        Ok(BlobReader { object, size_bytes })
+    }
+
+    /// A reader found another hash than it asked for. The blob is read again, since a reader may err or lie; true when
+    /// it is damaged, and forgotten: its next upload repairs it.
+    pub async fn blob_damaged(&self, account: AccountId, sha256: Sha256) -> Result<bool> {
+        let (key, _, _) = match self.find_blob(account, sha256).await {
+            Err(Error::NotFound { .. }) => return Ok(true),
+            found => found?,
+        };
+        let verified = tokio::time::timeout(VERIFY_DEADLINE, self.object_hash(key)).await;
+        match verified.unwrap_or(Err(objects::Error::Busy)) {
+            Ok(hash) if hash == sha256 => Ok(false),
+            Ok(_) | Err(objects::Error::Missing(_)) => {
+                self.drop_blob(account, sha256, key).await?;
+                Ok(true)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn object_hash(&self, key: ObjectKey) -> std::result::Result<Sha256, objects::Error> {
+        let mut reader = self.objects().get(key, None).await?;
+        let mut state = sha2::Sha256::new();
+        while let Some(piece) = reader.next().await? {
+            state.update(&piece);
+        }
+        Ok(Sha256(state.finalize().into()))
+    }
+
+    async fn find_blob(&self, account: AccountId, sha256: Sha256) -> Result<(ObjectKey, u64, bool)> {
+        let row = sqlx::query(include_str!("../queries/blobs/get.sql"))
+            .bind(account.to_string())
+            .bind(sha256.0.as_slice())
+            .bind(interval(TOUCH_PERIOD))
+            .fetch_optional(self.pool())
+            .await?
+            .ok_or_else(|| Error::not_found("blob", sha256))?;
+        Ok((
+            parsed("object key", row.try_get("object_key")?)?,
+            row.number64("size_bytes")?,
+            row.try_get("stale")?,
+        ))
+    }
+
+    async fn drop_blob(&self, account: AccountId, sha256: Sha256, key: ObjectKey) -> Result<()> {
+        tracing::error!(%account, %sha256, object_key = %key, "a blob is damaged and was forgotten");
+        sqlx::query(include_str!("../queries/blobs/drop.sql"))
+            .bind(account.to_string())
+            .bind(sha256.0.as_slice())
+            .bind(key.to_string())
+            .execute(self.pool())
+            .await?;
+        Ok(())
+    }
+
+    /// Deletes objects that are on the list of those to be deleted. What fails is tried again by the garbage
+    /// collection.
+    pub(crate) async fn delete_discarded(&self, keys: &[ObjectKey]) -> Result<()> {
+        let mut gone = Vec::with_capacity(keys.len());
+        for key in keys {
+            match self.objects().delete(*key).await {
+                Ok(()) => gone.push(key.to_string()),
+                Err(error) => tracing::warn!(object_key = %key, %error, "an object could not be deleted"),
+            }
+        }
+        sqlx::query(include_str!("../queries/blobs/object_gone.sql")).bind(gone).execute(self.pool()).await?;
+        Ok(())
+    }
+}

@@ -20,7 +20,7 @@ use sha2::{Digest, Sha256};
 use tokio::task::JoinHandle;
 
 use super::hashing::Hashing;
-use super::{Announced, Completed, Error, LIST_PAGE, Listed, ObjectKey, Part};
+use super::{Announced, Completed, Error, LIST_PAGE, Listed, ObjectKey, Part, SENDER_SILENCE};
 
 /// What others on the same disk (the database's log above all) must always find free.
 const FREE_RESERVE_BYTES: u64 = 256 << 20;
@@ -28,8 +28,6 @@ const FREE_RESERVE_BYTES: u64 = 256 << 20;
 const WRITE_BYTES: usize = 1 << 20;
 /// Bytes of one piece of a read.
 const READ_BYTES: u64 = 512 << 10;
-/// A sender that is silent for this long is cut.
-const SENDER_SILENCE: Duration = Duration::from_secs(60);
 /// Who wants what another is writing waits at most this long.
 const CLAIM_WAIT: Duration = Duration::from_secs(60);
 /// And looks this often.
@@ -297,7 +295,9 @@ fn list_folder(path: &Path, after: Option<ObjectKey>, page: &mut Vec<Listed>) ->
     for entry in entries {
         let entry = entry.map_err(failed("list its folder", 0))?;
         // A name of another form is not ours.
-        let Some(key) = entry.file_name().to_str().and_then(ObjectKey::parse) else { continue };
+        let Some(key) = entry.file_name().to_str().and_then(|name| name.parse::<ObjectKey>().ok()) else {
+            continue;
+        };
         if after.is_some_and(|after| key <= after) {
             continue;
         }

@@ -14,7 +14,8 @@ use std::fmt;
 use std::io;
 use std::ops::Range;
 use std::path::PathBuf;
-use std::time::SystemTime;
+use std::str::FromStr;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use futures_util::Stream;
@@ -25,6 +26,9 @@ use crate::secret::random;
 
 /// Objects of one page of a list.
 pub const LIST_PAGE: usize = 1000;
+
+/// A sender that is silent for this long is cut.
+pub const SENDER_SILENCE: Duration = Duration::from_secs(60);
 
 /// Where objects lie.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -90,11 +94,22 @@ impl ObjectKey {
     pub fn fresh() -> Self {
         Self(u128::from_be_bytes(random()))
     }
+}
 
-    /// Reads what `Display` wrote.
-    pub fn parse(text: &str) -> Option<Self> {
+/// A text that names no object.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("an object's key is 32 lower-case hexadecimal digits")]
+pub struct ParseKeyError;
+
+impl FromStr for ObjectKey {
+    type Err = ParseKeyError;
+
+    fn from_str(text: &str) -> Result<Self, ParseKeyError> {
         let digits = text.len() == 32 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
-        if digits { u128::from_str_radix(text, 16).ok().map(Self) } else { None }
+        if !digits {
+            return Err(ParseKeyError);
+        }
+        u128::from_str_radix(text, 16).map(Self).map_err(|_| ParseKeyError)
     }
 }
 
