@@ -19,12 +19,15 @@ struct Row {
     raw: String,
 }
 
+/// What fills some rows.
+type Measure = fn(&grid::Grid) -> Result<Vec<Row>>;
+
 pub(crate) fn bench(args: &[String]) -> Result<()> {
     run(cargo().args(["build", "--release", "--locked", "--package", "rgrid"]))?;
     let only = args.iter().find(|arg| !arg.starts_with('-')).map(String::as_str);
     let grid = grid::Grid::start()?;
     let mut rows = Vec::new();
-    let all: [(&str, fn(&grid::Grid) -> Result<Vec<Row>>); 6] = [
+    let all: [(&str, Measure); 6] = [
         ("start", rows::start_up),
         ("warm", rows::warm_run),
         ("memory", rows::memory),
