@@ -27,6 +27,7 @@ mod secret;
 pub mod stdin;
 mod submissions;
 pub mod testing;
+pub mod uploads;
 pub mod vault;
 pub mod workers;
 
