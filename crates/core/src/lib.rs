@@ -12,6 +12,7 @@ pub mod id;
 pub mod limits;
 pub mod outcome;
 pub mod path;
+pub mod placement;
 pub mod quantity;
 pub mod retry;
 pub mod runtime;

@@ -28,6 +28,10 @@ pub const POLL_FALLBACK: Duration = Duration::from_secs(1);
 pub const LEASE_POLL_WAIT: Duration = Duration::from_secs(20);
 /// Polls that one claim transaction serves.
 pub const CLAIM_POLLS_MAX: usize = 64;
+/// Attempts that one claim transaction hands out, over all its polls.
+pub const CLAIM_ATTEMPTS_MAX: usize = 64;
+/// An execution that waited this long as its account's first reserves the next worker that could hold it.
+pub const RESERVE_AFTER: Duration = Duration::from_secs(600);
 /// Leadership of the orchestrator lasts this long from its renewal.
 pub const LEADER_TTL: Duration = Duration::from_secs(4);
 /// Leadership is renewed this often.
