@@ -1,0 +1,27 @@
+//! What `rgrid runner` is told. It reads no settings of the others: no database, no object store, no cloud.
+
+use std::path::PathBuf;
+
+use super::{ConfigError, Settings};
+
+/// The settings of `rgrid runner`.
+#[derive(Debug)]
+pub(crate) struct RunnerConfig {
+    pub(crate) api_url: String,
+    pub(crate) join_token_file: PathBuf,
+    pub(crate) data_folder: PathBuf,
+    pub(crate) slots: Option<u32>,
+}
+
+impl RunnerConfig {
+    /// # Errors
+    /// When a setting is missing or cannot be read.
+    pub(crate) fn of(settings: &Settings) -> Result<Self, ConfigError> {
+        Ok(Self {
+            api_url: settings.required("runner.api_url")?.to_owned(),
+            join_token_file: settings.required("runner.join_token_file")?.into(),
+            data_folder: settings.required("runner.data_folder")?.into(),
+            slots: settings.parsed("runner.slots", |text| text.parse::<u32>())?,
+        })
+    }
+}

@@ -1,0 +1,61 @@
+//! What `rgrid doctor` looks at for the embedded grid. Starts nothing.
+
+use rgrid_cli::{Check, Health};
+
+use super::home::Home;
+use super::postgres::{self, Binaries, BinariesError};
+use super::tools::{self, BUBBLEWRAP, PYTHON, Tool};
+
+/// Everything that the embedded grid needs of this machine.
+pub(crate) fn checks() -> Vec<Check> {
+    let mut checks = vec![home(), postgres_programs()];
+    checks.extend([BUBBLEWRAP, PYTHON].map(|tool| needed(&tool)));
+    checks.push(network());
+    checks
+}
+
+fn check(what: impl Into<String>, health: Health) -> Check {
+    Check { what: what.into(), health }
+}
+
+fn home() -> Check {
+    let health = match Home::locate() {
+        Ok(home) if home.is_locked() => Health::Good(format!("runs, in {}", home.root().display())),
+        Ok(home) if home.root().exists() => Health::Good(format!("stopped, in {}", home.root().display())),
+        Ok(home) => Health::Good(format!("not made yet, will be in {}", home.root().display())),
+        Err(error) => {
+            Health::Bad { problem: error.to_string(), fix: "set RGRID_HOME to a folder".to_owned() }
+        }
+    };
+    check("embedded grid", health)
+}
+
+fn postgres_programs() -> Check {
+    let found = Home::locate().map_err(|_| BinariesError::Missing);
+    let found = found.and_then(|home| Binaries::find(&home, postgres::data_major(&home)));
+    let health = match found {
+        Ok(binaries) => Health::Good(format!("{} in {}", binaries.major, binaries.folder.display())),
+        Err(error) => Health::Bad { problem: error.to_string(), fix: tools::apt_line(&[tools::POSTGRES]) },
+    };
+    check("PostgreSQL", health)
+}
+
+fn needed(tool: &Tool) -> Check {
+    let health = match tools::find(tool.program) {
+        Some(path) => Health::Good(path.display().to_string()),
+        None => Health::Bad { problem: tools::sentence(&[*tool]), fix: tools::apt_line(&[*tool]) },
+    };
+    check(tool.title, health)
+}
+
+fn network() -> Check {
+    let missing: Vec<Tool> =
+        tools::network_tools().iter().copied().filter(|tool| tools::find(tool.program).is_none()).collect();
+    let health = match missing.is_empty() {
+        true => Health::Good("each job has one of its own".to_owned()),
+        false => {
+            Health::Limited(format!("only jobs with --no-network can run: {}", tools::sentence(&missing)))
+        }
+    };
+    check("network of jobs", health)
+}

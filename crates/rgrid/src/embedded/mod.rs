@@ -1,0 +1,45 @@
+//! The embedded grid: everything of a grid on this machine, for people who have set nothing up. The same code as in
+//! production, only the providers differ. The daemon is one process; the commands find it, start it and stop it.
+
+mod address;
+mod daemon;
+mod doctor;
+pub(crate) mod home;
+mod idle;
+mod parts;
+mod postgres;
+pub(crate) mod process;
+mod start;
+pub(crate) mod stop;
+mod tools;
+mod weight;
+
+use rgrid_cli::{Check, EmbeddedGrid, GridAddress};
+
+pub(crate) use self::daemon::{Attachment, run};
+pub(crate) use self::start::ensure;
+use home::Home;
+
+/// The grid of this machine, as the user's commands see it.
+#[derive(Debug)]
+pub(crate) struct ThisMachine {
+    pub(crate) command_line: clap::Command,
+}
+
+impl EmbeddedGrid for ThisMachine {
+    async fn find(&self) -> Option<GridAddress> {
+        start::find(&Home::locate().ok()?).await
+    }
+
+    async fn ensure(&self, say: &dyn Fn(&str)) -> Result<GridAddress, anyhow::Error> {
+        ensure(&Home::locate()?, say).await
+    }
+
+    fn doctor(&self) -> Vec<Check> {
+        doctor::checks()
+    }
+
+    fn command_line(&self) -> clap::Command {
+        self.command_line.clone()
+    }
+}

@@ -1,0 +1,128 @@
+//! The programs that the embedded grid needs from the machine, and the one sentence that says how to get what is
+//! missing: every missing one at once, so that nobody repairs this machine in steps.
+
+use std::fs::File;
+use std::io::{Read as _, Seek as _, SeekFrom};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use nix::unistd::Uid;
+
+use super::home::Home;
+use super::postgres::{self, Binaries, BinariesError};
+
+/// A program of the machine, and Debian's package with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Tool {
+    /// What people call it.
+    pub(crate) title: &'static str,
+    pub(crate) program: &'static str,
+    pub(crate) package: &'static str,
+}
+
+pub(crate) const POSTGRES: Tool = Tool { title: "PostgreSQL", program: "postgres", package: "postgresql" };
+pub(crate) const BUBBLEWRAP: Tool = Tool { title: "bubblewrap", program: "bwrap", package: "bubblewrap" };
+pub(crate) const PYTHON: Tool = Tool { title: "Python", program: "python3", package: "python3" };
+pub(crate) const PASTA: Tool = Tool { title: "pasta", program: "pasta", package: "passt" };
+pub(crate) const NFT: Tool = Tool { title: "nftables", program: "nft", package: "nftables" };
+pub(crate) const IP: Tool = Tool { title: "iproute2", program: "ip", package: "iproute2" };
+
+/// What makes a job's network: as root virtual cables and a packet filter, else a program that needs no rights.
+pub(crate) fn network_tools() -> &'static [Tool] {
+    match Uid::effective().is_root() {
+        true => &[NFT, IP],
+        false => &[PASTA],
+    }
+}
+
+/// Fails with the one sentence when something is missing that no execution can do without.
+pub(crate) fn check(home: &Home) -> anyhow::Result<()> {
+    let mut missing = Vec::new();
+    match Binaries::find(home, postgres::data_major(home)) {
+        Ok(_) => {}
+        Err(BinariesError::Missing) => missing.push(POSTGRES),
+        Err(error) => return Err(error.into()),
+    }
+    missing.extend([BUBBLEWRAP, PYTHON].into_iter().filter(|tool| find(tool.program).is_none()));
+    if missing.is_empty() {
+        return Ok(());
+    }
+    // Whoever has to install something may as well get what makes the network, which is on unless told otherwise.
+    missing.extend(network_tools().iter().copied().filter(|tool| find(tool.program).is_none()));
+    anyhow::bail!(sentence(&missing))
+}
+
+/// `a, b and c are missing on this machine; install them with: sudo apt-get install -y ...`
+pub(crate) fn sentence(missing: &[Tool]) -> String {
+    let titles: Vec<&str> = missing.iter().map(|tool| tool.title).collect();
+    let (list, verb, them) = match titles.as_slice() {
+        [] => return "nothing is missing on this machine".to_owned(),
+        [one] => ((*one).to_owned(), "is", "it"),
+        [rest @ .., last] => (format!("{} and {last}", rest.join(", ")), "are", "them"),
+    };
+    format!("{list} {verb} missing on this machine; install {them} with: {}", apt_line(missing))
+}
+
+/// The line that installs all of `missing`.
+pub(crate) fn apt_line(missing: &[Tool]) -> String {
+    let packages: Vec<&str> = missing.iter().map(|tool| tool.package).collect();
+    let sudo = if Uid::effective().is_root() { "" } else { "sudo " };
+    format!("{sudo}apt-get install -y {}", packages.join(" "))
+}
+
+/// A program on the PATH, or where programs for administrators lie, which people's PATH often lacks.
+pub(crate) fn find(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let folders = std::env::split_paths(&path).chain(["/usr/sbin", "/sbin"].into_iter().map(PathBuf::from));
+    folders.map(|folder| folder.join(name)).find(|file| is_program(file))
+}
+
+fn is_program(file: &Path) -> bool {
+    file.metadata().is_ok_and(|about| about.is_file() && about.permissions().mode() & 0o111 != 0)
+}
+
+/// Where a Python package would have put `relative` when this binary came with it into the same environment.
+pub(crate) fn beside_executable(relative: &str) -> Vec<PathBuf> {
+    let Some(executable) = std::env::current_exe().ok().and_then(|path| path.canonicalize().ok()) else {
+        return Vec::new();
+    };
+    let Some(prefix) = executable.parent().and_then(Path::parent) else { return Vec::new() };
+    let pythons = std::fs::read_dir(prefix.join("lib")).into_iter().flatten();
+    let mut found: Vec<PathBuf> = pythons
+        .filter_map(|entry| Some(entry.ok()?.path().join("site-packages").join(relative)))
+        .filter(|path| path.exists())
+        .collect();
+    found.sort();
+    found
+}
+
+/// The last `bytes` of a file, as text.
+pub(crate) fn tail(file: &Path, bytes: u64) -> String {
+    let read = || -> std::io::Result<Vec<u8>> {
+        let mut file = File::open(file)?;
+        let length = file.metadata()?.len();
+        file.seek(SeekFrom::Start(length.saturating_sub(bytes)))?;
+        let mut content = Vec::new();
+        file.take(bytes).read_to_end(&mut content)?;
+        Ok(content)
+    };
+    String::from_utf8_lossy(&read().unwrap_or_default()).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_sentence_names_all_that_is_missing() {
+        let sudo = if Uid::effective().is_root() { "" } else { "sudo " };
+        assert_eq!(
+            sentence(&[POSTGRES, BUBBLEWRAP, PASTA]),
+            format!(
+                "PostgreSQL, bubblewrap and pasta are missing on this machine; install them with: \
+                 {sudo}apt-get install -y postgresql bubblewrap passt"
+            )
+        );
+        assert!(sentence(&[PYTHON]).starts_with("Python is missing on this machine; install it with: "));
+    }
+}

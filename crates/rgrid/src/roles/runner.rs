@@ -1,0 +1,61 @@
+//! `rgrid runner`: runs executions on this machine. It is told an address and a token, and nothing else of the grid.
+
+use std::io::BufRead as _;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use nix::sys::prctl;
+use nix::sys::signal::Signal;
+use rgrid_runner::JoinSource;
+use tokio_util::sync::CancellationToken;
+
+use crate::command_line::RunnerArgs;
+use crate::config::RunnerConfig;
+
+pub(crate) fn run(args: &RunnerArgs) -> ExitCode {
+    let (embedded, parent) = (args.embedded, args.parent);
+    let configure = |settings: &mut crate::config::Settings| {
+        if let Some(parent) = parent {
+            tie_to(parent)?;
+        }
+        let config = RunnerConfig::of(settings)?;
+        let join = match config.join_token_file.as_os_str() == "-" {
+            true => JoinSource::Token(first_line()?),
+            false => JoinSource::File(config.join_token_file),
+        };
+        Ok(rgrid_runner::Config {
+            api_url: config.api_url,
+            join,
+            data_folder: config.data_folder,
+            slots: config.slots,
+            embedded,
+        })
+    };
+    super::serve(&args.service, args.flags(), configure, serve)
+}
+
+async fn serve(config: rgrid_runner::Config, shutdown: CancellationToken) -> anyhow::Result<()> {
+    Ok(rgrid_runner::run(config, shutdown).await?)
+}
+
+/// Ends with the daemon that started us, however that ends: without its API there is nobody to work for. Jobs end
+/// with us, because their sandboxes are tied in the same way.
+fn tie_to(parent: i32) -> anyhow::Result<()> {
+    prctl::set_pdeathsig(Signal::SIGKILL)?;
+    anyhow::ensure!(
+        nix::unistd::getppid().as_raw() == parent,
+        "the daemon that started this runner has ended"
+    );
+    Ok(())
+}
+
+fn first_line() -> anyhow::Result<String> {
+    let mut line = String::new();
+    std::io::stdin()
+        .lock()
+        .read_line(&mut line)
+        .context("the join token cannot be read from standard input")?;
+    let token = line.trim().to_owned();
+    anyhow::ensure!(!token.is_empty(), "no join token came on standard input");
+    Ok(token)
+}
