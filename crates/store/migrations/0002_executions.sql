@@ -43,6 +43,8 @@ create table executions (
     -- The submission.
     program_kind text not null check (program_kind in ('script', 'module')),
     program text not null,
+    -- How the user spelled the script; null: as `program`.
+    argv0 text,
     args text[] not null,
     cwd text not null,
     project_root text not null,

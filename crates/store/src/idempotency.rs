@@ -1,5 +1,11 @@
 //! Idempotency keys: unique per account and route, inserted in the creating transaction with the body's hash.
 
+use rgrid_core::id::AccountId;
+use rgrid_core::limits;
+use sqlx::{PgConnection, Row};
+
+use crate::{Error, Result, row};
+
 /// The key that came with a creating request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Idempotency {
@@ -9,4 +15,36 @@ pub struct Idempotency {
     pub key: String,
     /// Hash of the request's body.
     pub body_sha256: [u8; 32],
+}
+
+/// Remembers in the creating transaction that `key` made `created`. `Some` is what it made before; a twin that has not
+/// committed yet is waited for.
+pub(crate) async fn remember(
+    connection: &mut PgConnection,
+    account: AccountId,
+    key: &Idempotency,
+    created: &str,
+) -> Result<Option<String>> {
+    let fresh = sqlx::query(include_str!("../queries/executions/remember.sql"))
+        .bind(account.to_string())
+        .bind(key.route)
+        .bind(&key.key)
+        .bind(key.body_sha256.as_slice())
+        .bind(created)
+        .bind(row::millis(limits::IDEMPOTENCY_KEPT))
+        .fetch_optional(&mut *connection)
+        .await?;
+    if fresh.is_some() {
+        return Ok(None);
+    }
+    let before = sqlx::query(include_str!("../queries/executions/remembered.sql"))
+        .bind(account.to_string())
+        .bind(key.route)
+        .bind(&key.key)
+        .fetch_one(connection)
+        .await?;
+    if before.try_get::<&[u8], _>("body_sha256")? != key.body_sha256 {
+        return Err(Error::IdempotencyMismatch);
+    }
+    Ok(Some(before.try_get("created_id")?))
 }
