@@ -4,6 +4,7 @@
 //! here: which step is legal and what becomes of a lost attempt come from `rgrid-core`.
 
 pub mod accounts;
+mod artifacts;
 pub mod attempts;
 pub mod blobs;
 pub mod claim;
@@ -11,9 +12,11 @@ pub mod directives;
 mod error;
 pub mod executions;
 pub mod fleet;
+pub mod follows;
 pub mod idempotency;
 pub mod keys;
 pub mod leadership;
+mod log_ranges;
 pub mod logs;
 mod migrations;
 pub mod notify;
@@ -104,6 +107,11 @@ impl Store {
     pub async fn ping(&self) -> Result<()> {
         sqlx::query("select 1").execute(self.pool()).await?;
         Ok(())
+    }
+
+    /// Fails when objects cannot be read and written.
+    pub async fn check_objects(&self) -> Result<()> {
+        Ok(self.objects().check().await?)
     }
 
     /// PostgreSQL's clock: the one that decides about leases and deadlines.
