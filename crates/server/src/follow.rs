@@ -1,0 +1,299 @@
+//! Follows: an execution's log and status, live, as server-sent events.
+//!
+//! One watcher per replica asks the store where all followed executions stand: at once when something here changed
+//! them, and each `FOLLOW_POLL` for what happened elsewhere. A follower reads bytes by its own cursor, and only once
+//! what it read before was taken by its client: a slow reader slows nobody and fills no memory. A stream that ends
+//! without its end event was cut, and goes on from the last `id:`.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use axum::response::sse::Event;
+use rgrid_api::error::ErrorCode;
+use rgrid_api::events::FollowEvent;
+use rgrid_api::executions::Execution;
+use rgrid_api::logs::Cursor;
+use rgrid_core::execution::Status;
+use rgrid_core::id::{AccountId, ExecutionId};
+use rgrid_core::limits::FOLLOW_POLL;
+use rgrid_store::follows::Standing;
+use rgrid_store::notify::Nudge;
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::{Notify, broadcast, mpsc, watch};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::error::{Causes, Refused};
+use crate::metrics;
+use crate::routes::{executions, logs};
+use crate::state::App;
+
+/// Follows that one replica serves.
+const FOLLOWS_MAX: usize = 10_000;
+/// Events that wait for a slow client; each holds at most one push of log bytes.
+const EVENTS_WAITING_MAX: usize = 4;
+/// The reason for waiting is looked at this often.
+const WAITING_REFRESH: Duration = Duration::from_secs(1);
+/// The store is told this often that somebody follows; it believes it for three times as long.
+const FOLLOW_RENEW: Duration = Duration::from_secs(10);
+/// Executions of one question to the store.
+const STANDINGS_AT_ONCE: usize = 1000;
+
+/// What is followed at this replica.
+#[derive(Default)]
+pub(crate) struct Follows {
+    followed: Mutex<HashMap<ExecutionId, Followed>>,
+    followers: AtomicUsize,
+    began: Notify,
+}
+
+struct Followed {
+    followers: usize,
+    standing: watch::Sender<Option<Standing>>,
+}
+
+/// One follower's ticket; dropping it ends the watching when it was the last.
+struct Ticket {
+    app: App,
+    id: ExecutionId,
+    standing: watch::Receiver<Option<Standing>>,
+    _alive: metrics::Alive,
+}
+
+impl Follows {
+    fn followed(&self) -> MutexGuard<'_, HashMap<ExecutionId, Followed>> {
+        self.followed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Ticket {
+    fn take(app: &App, id: ExecutionId) -> Result<Self, Refused> {
+        let mut followed = app.follows.followed();
+        if app.follows.followers.fetch_add(1, Ordering::Relaxed) >= FOLLOWS_MAX {
+            app.follows.followers.fetch_sub(1, Ordering::Relaxed);
+            return Err(Refused::new(ErrorCode::TooManyRequests, "too many logs are followed at this replica"));
+        }
+        let entry =
+            followed.entry(id).or_insert_with(|| Followed { followers: 0, standing: watch::Sender::new(None) });
+        entry.followers += 1;
+        let standing = entry.standing.subscribe();
+        drop(followed);
+        app.follows.began.notify_one();
+        Ok(Self { app: app.clone(), id, standing, _alive: metrics::Alive::new(metrics::FOLLOWERS) })
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        self.app.follows.followers.fetch_sub(1, Ordering::Relaxed);
+        let mut followed = self.app.follows.followed();
+        if let Some(entry) = followed.get_mut(&self.id) {
+            entry.followers -= 1;
+            if entry.followers == 0 {
+                followed.remove(&self.id);
+            }
+        }
+    }
+}
+
+/// The watcher.
+pub(crate) async fn watch_all(app: App, end: CancellationToken) {
+    let mut nudges = app.store.nudges();
+    loop {
+        let ids: Vec<ExecutionId> = app.follows.followed().keys().copied().collect();
+        for some in ids.chunks(STANDINGS_AT_ONCE) {
+            match app.store.standings(some).await {
+                Ok(standings) => publish(&app.follows, standings),
+                // Followers wait; the next look is soon.
+                Err(error) => tracing::warn!(error = %Causes(&error), "followed executions could not be looked at"),
+            }
+        }
+        tokio::select! {
+            () = end.cancelled() => return,
+            () = app.follows.began.notified() => {}
+            () = log_nudge(&mut nudges), if !ids.is_empty() => {}
+            () = tokio::time::sleep(FOLLOW_POLL), if !ids.is_empty() => {}
+        }
+    }
+}
+
+/// Comes back when log bytes arrived or an execution changed; several nudges that wait count as one.
+async fn log_nudge(nudges: &mut broadcast::Receiver<Nudge>) {
+    loop {
+        match nudges.recv().await {
+            Ok(Nudge::Logs | Nudge::Executions) | Err(RecvError::Lagged(_)) => {
+                *nudges = nudges.resubscribe();
+                return;
+            }
+            Ok(Nudge::Queue | Nudge::Directives | Nudge::Fleet) => {}
+            Err(RecvError::Closed) => std::future::pending().await,
+        }
+    }
+}
+
+fn publish(follows: &Follows, standings: Vec<(ExecutionId, Standing)>) {
+    let followed = follows.followed();
+    for (id, standing) in standings {
+        if let Some(entry) = followed.get(&id) {
+            entry.standing.send_if_modified(|last| last.replace(standing) != Some(standing));
+        }
+    }
+}
+
+/// Starts a follow from `cursor` on; the receiver's end is the client's.
+pub(crate) fn start(
+    app: &App,
+    account: AccountId,
+    id: ExecutionId,
+    cursor: Cursor,
+) -> Result<mpsc::Receiver<Event>, Refused> {
+    let ticket = Ticket::take(app, id)?;
+    let (events, receiver) = mpsc::channel(EVENTS_WAITING_MAX);
+    let mut follower = Follower { account, ticket, cursor, events, sent: None };
+    let (shutdown, gone) = (app.shutdown.clone(), follower.events.clone());
+    tokio::spawn(async move {
+        tokio::select! {
+            ended = follower.run() => {
+                if let Err(Stop::Failed(error)) = ended {
+                    tracing::warn!(execution = %id, %error, "a follow was cut");
+                }
+            }
+            // Cut: the client goes on at another replica, or at this one once it is back.
+            () = shutdown.cancelled() => {}
+            () = gone.closed() => {}
+        }
+    });
+    Ok(receiver)
+}
+
+/// Why a follow stops before its end.
+enum Stop {
+    /// The client went away.
+    Gone,
+    /// It failed; the client resumes.
+    Failed(Refused),
+}
+
+impl From<Refused> for Stop {
+    fn from(refused: Refused) -> Self {
+        Self::Failed(refused)
+    }
+}
+
+impl From<rgrid_store::Error> for Stop {
+    fn from(error: rgrid_store::Error) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+struct Follower {
+    account: AccountId,
+    ticket: Ticket,
+    cursor: Cursor,
+    events: mpsc::Sender<Event>,
+    /// The status that the client knows.
+    sent: Option<Execution>,
+}
+
+impl Follower {
+    async fn run(&mut self) -> Result<(), Stop> {
+        let mut renewed_at: Option<Instant> = None;
+        loop {
+            // The order matters: what ended before its log was read has written all of it.
+            let (execution, standing) = self.look().await?;
+            let ended = standing.status.is_terminal();
+            if !ended {
+                self.send_status(&execution).await?;
+            }
+            self.send_log().await?;
+            if ended {
+                return self.send(&FollowEvent::End { execution: Box::new(execution) }).await;
+            }
+            if renewed_at.is_none_or(|at| at.elapsed() >= FOLLOW_RENEW) {
+                self.ticket.app.store.follow_execution(self.ticket.id).await?;
+                renewed_at = Some(Instant::now());
+            }
+            self.wait_for_change(standing).await?;
+        }
+    }
+
+    /// The execution as it stands now.
+    async fn look(&self) -> Result<(Execution, Known), Stop> {
+        let row = self.ticket.app.store.execution(self.account, self.ticket.id).await?;
+        let known = Known { status: row.status, attempt: row.attempt };
+        Ok((executions::body(&self.ticket.app, &row).await?, known))
+    }
+
+    async fn send_status(&mut self, execution: &Execution) -> Result<(), Stop> {
+        if self.sent.as_ref() == Some(execution) {
+            return Ok(());
+        }
+        self.send(&FollowEvent::Status { execution: Box::new(execution.clone()) }).await?;
+        self.sent = Some(execution.clone());
+        Ok(())
+    }
+
+    /// Sends every log byte that is there.
+    async fn send_log(&mut self) -> Result<(), Stop> {
+        loop {
+            let page = logs::page(&self.ticket.app, self.account, self.ticket.id, self.cursor).await?;
+            for chunk in page.chunks {
+                self.cursor = self.cursor.after(&chunk);
+                self.send(&FollowEvent::Log { chunk }).await?;
+            }
+            self.cursor = page.next;
+            if !page.full {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Waits until the status or attempt is not the known one, or until the reason for waiting may have changed.
+    /// Log bytes that arrive meanwhile are sent from here.
+    async fn wait_for_change(&mut self, known: Known) -> Result<(), Stop> {
+        let look_again = match known.status {
+            Status::Pending | Status::Queued => WAITING_REFRESH,
+            Status::Running => FOLLOW_RENEW,
+            Status::Completed | Status::Failed | Status::TimedOut | Status::Cancelled => Duration::ZERO,
+        };
+        let deadline = Instant::now() + look_again;
+        loop {
+            let standing = *self.ticket.standing.borrow_and_update();
+            if let Some(standing) = standing {
+                if standing.status != known.status || standing.attempt != known.attempt {
+                    return Ok(());
+                }
+                if self.cursor != written(&standing) {
+                    self.send_log().await?;
+                }
+            }
+            tokio::select! {
+                changed = self.ticket.standing.changed() => {
+                    // The sender lives as long as the ticket.
+                    if changed.is_err() { return Ok(()) }
+                }
+                () = tokio::time::sleep_until(deadline) => return Ok(()),
+            }
+        }
+    }
+
+    async fn send(&self, event: &FollowEvent) -> Result<(), Stop> {
+        let event = Event::default().id(self.cursor.to_string()).json_data(event);
+        let event = event.map_err(|_| Stop::Failed(Refused::new(ErrorCode::Internal, "an event cannot be written")))?;
+        self.events.send(event).await.map_err(|_| Stop::Gone)
+    }
+}
+
+/// What the follower last saw of the execution.
+#[derive(Clone, Copy)]
+struct Known {
+    status: Status,
+    attempt: u32,
+}
+
+/// The cursor after everything that was written.
+fn written(standing: &Standing) -> Cursor {
+    Cursor { attempt: standing.attempt, stdout: standing.stdout_bytes, stderr: standing.stderr_bytes }
+}

@@ -1,0 +1,252 @@
+//! Polls for work wait here, in memory. One claimer per replica serves up to `CLAIM_POLLS_MAX` of them in one
+//! transaction (SEMANTICS section 2): many small claims cost PostgreSQL ten times as much as one that is shared.
+//!
+//! The claimer is woken by a new poll, by a nudge that the queue changed, and each `POLL_FALLBACK` in case a nudge
+//! was lost. A poll whose client went away is taken out; an attempt that finds its poll gone is handed back.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use rgrid_api::error::ErrorCode;
+use rgrid_core::id::WorkerId;
+use rgrid_core::limits::{CLAIM_POLLS_MAX, POLL_FALLBACK};
+use rgrid_store::attempts::AttemptAuth;
+use rgrid_store::claim::{Claimed, Poll};
+use rgrid_store::notify::Nudge;
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::{Notify, oneshot};
+use tokio_util::sync::CancellationToken;
+
+use crate::error::{Causes, Refused};
+use crate::metrics;
+use crate::state::App;
+
+/// Polls that one replica lets wait.
+pub(crate) const POLLS_WAITING_MAX: usize = 20_000;
+/// After a claim that failed, the next waits this long.
+const PAUSE_AFTER_FAILURE: Duration = Duration::from_millis(500);
+
+/// Where polls wait, oldest first.
+#[derive(Default)]
+pub(crate) struct Polls {
+    waiting: Mutex<Waiting>,
+    arrived: Notify,
+}
+
+#[derive(Default)]
+struct Waiting {
+    last_ticket: u64,
+    polls: BTreeMap<u64, Waiter>,
+    /// The newest ticket of each worker that waits.
+    tickets: HashMap<WorkerId, u64>,
+}
+
+impl Waiting {
+    fn remove(&mut self, ticket: u64) -> Option<Waiter> {
+        let waiter = self.polls.remove(&ticket)?;
+        if self.tickets.get(&waiter.poll.worker_id) == Some(&ticket) {
+            self.tickets.remove(&waiter.poll.worker_id);
+        }
+        Some(waiter)
+    }
+
+    /// Answers a worker's older poll with nothing, after the claim that counts with it if there is one.
+    fn dismiss(&mut self, worker: WorkerId) {
+        let Some(&ticket) = self.tickets.get(&worker) else { return };
+        match self.polls.get_mut(&ticket) {
+            Some(waiter) if waiter.claiming => waiter.leaving = true,
+            Some(_) | None => {
+                if let Some(waiter) = self.remove(ticket) {
+                    // Nobody listening is as good as an answer.
+                    let _ = waiter.answer.send(Vec::new());
+                }
+            }
+        }
+    }
+}
+
+struct Waiter {
+    poll: Poll,
+    answer: oneshot::Sender<Vec<Claimed>>,
+    /// A claim that counts with it is on its way.
+    claiming: bool,
+    /// At least one claim counted with it.
+    tried: bool,
+    /// Whoever waits wants an answer after the next claim, whatever it brings.
+    leaving: bool,
+}
+
+/// A poll's place among those that wait; dropping it leaves.
+pub(crate) struct Place<'a> {
+    polls: &'a Polls,
+    ticket: u64,
+    answer: oneshot::Receiver<Vec<Claimed>>,
+    _alive: metrics::Alive,
+}
+
+impl Polls {
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lets a poll wait. A worker has one poll: an older one of it is answered with nothing.
+    pub(crate) fn enter(&self, poll: Poll) -> Result<Place<'_>, Refused> {
+        let (sender, answer) = oneshot::channel();
+        let mut waiting = self.waiting();
+        if waiting.polls.len() >= POLLS_WAITING_MAX {
+            return Err(Refused::new(ErrorCode::TooManyRequests, "too many runners wait at this replica"));
+        }
+        waiting.dismiss(poll.worker_id);
+        waiting.last_ticket += 1;
+        let ticket = waiting.last_ticket;
+        let waiter = Waiter { poll, answer: sender, claiming: false, tried: false, leaving: false };
+        waiting.polls.insert(ticket, waiter);
+        waiting.tickets.insert(poll.worker_id, ticket);
+        drop(waiting);
+        self.arrived.notify_one();
+        Ok(Place { polls: self, ticket, answer, _alive: metrics::Alive::new(metrics::POLLS_WAITING) })
+    }
+
+    /// Up to `CLAIM_POLLS_MAX` polls that came after `ticket`: their tickets and what they ask.
+    fn batch_after(&self, ticket: u64) -> Vec<(u64, Poll)> {
+        let mut waiting = self.waiting();
+        let due = waiting.polls.range_mut(ticket + 1..).filter(|(_, waiter)| !waiter.answer.is_closed());
+        due.take(CLAIM_POLLS_MAX)
+            .map(|(ticket, waiter)| {
+                waiter.claiming = true;
+                (*ticket, waiter.poll)
+            })
+            .collect()
+    }
+
+    /// Gives each poll of a claim what was claimed for its worker; answers what nobody waits for any more.
+    fn deliver(&self, batch: &[(u64, Poll)], mut claimed: Vec<Claimed>) -> Vec<Claimed> {
+        let mut waiting = self.waiting();
+        let mut undelivered = Vec::new();
+        for (ticket, poll) in batch {
+            let (for_it, rest) = claimed.into_iter().partition(|claimed| claimed.worker_id == poll.worker_id);
+            let for_it: Vec<Claimed> = for_it;
+            claimed = rest;
+            let Some(waiter) = waiting.polls.get_mut(ticket) else {
+                undelivered.extend(for_it);
+                continue;
+            };
+            waiter.claiming = false;
+            waiter.tried = true;
+            if (waiter.leaving || waiter.answer.is_closed() || !for_it.is_empty())
+                && let Some(waiter) = waiting.remove(*ticket)
+                && let Err(unwanted) = waiter.answer.send(for_it)
+            {
+                undelivered.extend(unwanted);
+            }
+        }
+        undelivered.extend(claimed);
+        undelivered
+    }
+}
+
+impl Place<'_> {
+    /// What was claimed for this poll.
+    pub(crate) async fn claimed(&mut self) -> Vec<Claimed> {
+        // The sender is dropped only at the end of the process.
+        (&mut self.answer).await.unwrap_or_default()
+    }
+
+    /// Leaves, with what a claim that is on its way may still bring. A poll that no claim has counted with yet waits
+    /// for one: even a poll that may not wait must be able to find work.
+    pub(crate) async fn leave(mut self) -> Vec<Claimed> {
+        {
+            let mut waiting = self.polls.waiting();
+            if let Some(waiter) = waiting.polls.get_mut(&self.ticket) {
+                if waiter.claiming || !waiter.tried {
+                    waiter.leaving = true;
+                } else {
+                    waiting.remove(self.ticket);
+                    return Vec::new();
+                }
+            }
+        }
+        self.claimed().await
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        let mut waiting = self.polls.waiting();
+        // One that is counted with stays, so that what it is given is handed back.
+        if waiting.polls.get(&self.ticket).is_some_and(|waiter| !waiter.claiming) {
+            waiting.remove(self.ticket);
+        }
+    }
+}
+
+/// The claimer.
+pub(crate) async fn claim_for_all(app: App, end: CancellationToken) {
+    let mut nudges = app.store.nudges();
+    let mut fallback = tokio::time::interval(POLL_FALLBACK);
+    fallback.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = end.cancelled() => return,
+            () = app.polls.arrived.notified() => {}
+            () = queue_nudge(&mut nudges) => {}
+            _ = fallback.tick() => {}
+        }
+        if !claim_round(&app).await {
+            tokio::time::sleep(PAUSE_AFTER_FAILURE).await;
+        }
+    }
+}
+
+/// Comes back when the queue has changed.
+async fn queue_nudge(nudges: &mut tokio::sync::broadcast::Receiver<Nudge>) {
+    loop {
+        match nudges.recv().await {
+            Ok(Nudge::Queue) | Err(RecvError::Lagged(_)) => return,
+            Ok(Nudge::Directives | Nudge::Logs | Nudge::Executions | Nudge::Fleet) => {}
+            // The store is closing: the fallback goes on alone until we are told to end.
+            Err(RecvError::Closed) => std::future::pending().await,
+        }
+    }
+}
+
+/// Claims once for every poll that waits, oldest first; `false` when the store failed.
+async fn claim_round(app: &App) -> bool {
+    let mut ticket = 0;
+    loop {
+        let batch = app.polls.batch_after(ticket);
+        let Some((last, _)) = batch.last() else { return true };
+        ticket = *last;
+        let asked: Vec<Poll> = batch.iter().map(|(_, poll)| *poll).collect();
+        let begun = Instant::now();
+        let (claimed, failed) = match app.store.claim(&asked).await {
+            Ok(claimed) => (claimed, false),
+            Err(error) => {
+                tracing::warn!(error = %Causes(&error), "a claim failed");
+                (Vec::new(), true)
+            }
+        };
+        ::metrics::histogram!(metrics::CLAIM_SECONDS).record(begun.elapsed().as_secs_f64());
+        ::metrics::counter!(metrics::CLAIMED).increment(claimed.len() as u64);
+        for unwanted in app.polls.deliver(&batch, claimed) {
+            hand_back(app, unwanted).await;
+        }
+        if failed {
+            return false;
+        }
+    }
+}
+
+/// Its poll was gone before the attempt came: back into the queue at once rather than after `UNNAMED_AFTER`.
+pub(crate) async fn hand_back(app: &App, claimed: Claimed) {
+    let auth = AttemptAuth {
+        execution_id: claimed.attempt.execution_id,
+        attempt: claimed.attempt.number,
+        token: claimed.token,
+        worker_id: claimed.worker_id,
+    };
+    if let Err(error) = app.store.hand_back(&auth).await {
+        tracing::warn!(execution = %auth.execution_id, error = %Causes(&error), "an unwanted attempt stays until it is missed");
+    }
+}

@@ -1,0 +1,135 @@
+//! `POST /leases`: a runner waits for work, and for news of what it holds.
+//!
+//! The poll is answered by whatever comes first: an attempt, a directive that the runner does not know yet, the word
+//! that it shall leave, its deadline, or the end of this replica.
+
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::State;
+use chrono::Utc;
+use rgrid_api::workers::{LeaseAnswer, LeaseRequest};
+use rgrid_core::id::WorkerId;
+use rgrid_core::limits::LEASE_POLL_WAIT;
+use rgrid_store::claim::{Claimed, Poll};
+use rgrid_store::directives::{Directives, Held};
+use rgrid_store::notify::Nudge;
+use tokio::sync::broadcast::Receiver;
+use tokio::sync::broadcast::error::RecvError;
+use tokio::time::Instant;
+
+use crate::auth::WorkerCredential;
+use crate::bodies;
+use crate::error::Refused;
+use crate::parse::Body;
+use crate::polls::Place;
+use crate::state::App;
+
+/// Word that workers changed comes with every submission; a poll looks at most this often whether it is to leave.
+const DRAIN_CHECK_PERIOD: Duration = Duration::from_secs(1);
+
+/// Wait for work
+///
+/// A long poll of up to 20 s. It also carries what is wanted of attempts that the runner holds: cancel, more time,
+/// somebody follows.
+#[utoipa::path(post, path = "/leases", tag = "runner", request_body = LeaseRequest,
+    responses((status = 200, body = LeaseAnswer)))]
+pub(crate) async fn poll(
+    State(app): State<App>,
+    WorkerCredential(worker_id): WorkerCredential,
+    body: Body<LeaseRequest>,
+) -> Result<Json<LeaseAnswer>, Refused> {
+    let request = body.value;
+    let wait = Duration::from_millis(request.wait_ms).min(LEASE_POLL_WAIT);
+    let deadline = Instant::now() + wait;
+    // Listen before looking: what changes in between must not be missed.
+    let nudges = app.store.nudges();
+    let holding = bodies::holding(request.holding)?;
+    // A runner that holds nothing has nothing to be told but to leave, and its heartbeat tells that too.
+    if !holding.is_empty() {
+        let news = app.store.directives(worker_id, &holding).await?;
+        if is_news(&news) {
+            return Ok(Json(answer(&app, Vec::new(), news)));
+        }
+    }
+    let place = if request.slots > 0 {
+        let free = bodies::capacity(request.free);
+        Some(app.polls.enter(Poll { worker_id, slots: request.slots, free })?)
+    } else {
+        None
+    };
+    let (claimed, news) = wait_for(&app, worker_id, &holding, place, nudges, deadline).await?;
+    Ok(Json(answer(&app, claimed, news)))
+}
+
+fn is_news(news: &Directives) -> bool {
+    news.drain || !news.directives.is_empty() || !news.not_current.is_empty()
+}
+
+async fn wait_for(
+    app: &App,
+    worker_id: WorkerId,
+    holding: &[Held],
+    mut place: Option<Place<'_>>,
+    mut nudges: Receiver<Nudge>,
+    deadline: Instant,
+) -> Result<(Vec<Claimed>, Directives), Refused> {
+    let mut drain_checked_at = Instant::now();
+    let mut drain_check_due: Option<Instant> = None;
+    loop {
+        let work = async {
+            match &mut place {
+                Some(place) => place.claimed().await,
+                None => std::future::pending().await,
+            }
+        };
+        let look = tokio::select! {
+            // A claim that came is answered before anything else is looked at.
+            biased;
+            claimed = work => return Ok((claimed, Directives::default())),
+            () = app.shutdown.cancelled() => break,
+            () = tokio::time::sleep_until(deadline) => break,
+            nudge = nudges.recv() => match nudge {
+                Ok(Nudge::Directives) | Err(RecvError::Lagged(_)) => !holding.is_empty(),
+                Ok(Nudge::Fleet) => {
+                    drain_check_due.get_or_insert(drain_checked_at + DRAIN_CHECK_PERIOD);
+                    false
+                }
+                Ok(Nudge::Queue | Nudge::Logs | Nudge::Executions) => false,
+                // The store is closing, and so are we.
+                Err(RecvError::Closed) => break,
+            },
+            () = tokio::time::sleep_until(drain_check_due.unwrap_or(deadline)), if drain_check_due.is_some() => {
+                (drain_checked_at, drain_check_due) = (Instant::now(), None);
+                true
+            }
+        };
+        if look {
+            let news = app.store.directives(worker_id, holding).await;
+            // A failed look is no reason to give up the place: the next heartbeat tells the same.
+            if let Ok(news) = news
+                && is_news(&news)
+            {
+                return Ok((leave(place).await, news));
+            }
+        }
+    }
+    Ok((leave(place).await, Directives::default()))
+}
+
+async fn leave(place: Option<Place<'_>>) -> Vec<Claimed> {
+    match place {
+        Some(place) => place.leave().await,
+        None => Vec::new(),
+    }
+}
+
+fn answer(app: &App, claimed: Vec<Claimed>, news: Directives) -> LeaseAnswer {
+    let now = Utc::now();
+    LeaseAnswer {
+        leases: claimed.into_iter().map(|claimed| bodies::lease(claimed, &app.signer, now)).collect(),
+        directives: news.directives.iter().map(bodies::directive).collect(),
+        not_current: news.not_current.into_iter().map(bodies::held).collect(),
+        drain: news.drain,
+    }
+}

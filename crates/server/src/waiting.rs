@@ -1,0 +1,105 @@
+//! Why an execution waits and what happens next, in one sentence.
+
+use rgrid_core::execution::Status;
+use rgrid_store::executions::{ExecutionRow, Waiting};
+
+use crate::error::Refused;
+use crate::state::App;
+
+/// The sentence for an execution that waits; `None` for one that does not.
+pub(crate) async fn sentence(app: &App, row: &ExecutionRow) -> Result<Option<String>, Refused> {
+    match row.status {
+        Status::Pending | Status::Queued => {
+            Ok(app.store.waiting(row.account_id, row.id).await?.as_ref().map(describe))
+        }
+        Status::Running | Status::Completed | Status::Failed | Status::TimedOut | Status::Cancelled => Ok(None),
+    }
+}
+
+fn counted(number: u64, noun: &str) -> String {
+    if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") }
+}
+
+/// Facts -> sentence. The first reason that holds is the one that matters.
+pub(crate) fn describe(waiting: &Waiting) -> String {
+    match *waiting {
+        Waiting::Inputs { missing } => {
+            format!("{} not uploaded yet; it is queued as soon as the last one is there", counted(missing, "input"))
+        }
+        Waiting::Worker { batch_limit: Some(limit), .. } => {
+            format!("its batch runs at most {limit} at once; it starts when one of them ends")
+        }
+        Waiting::Worker { workers_active: 0, workers_provisioning: 0, .. } => {
+            "there is no worker yet; it starts when one has joined".to_owned()
+        }
+        Waiting::Worker { workers_active: 0, .. } => {
+            "there is no worker yet: one is starting; it runs there when its turn comes".to_owned()
+        }
+        Waiting::Worker { fits_a_worker: false, workers_provisioning: 0, .. } => {
+            "no worker is large enough for what it asks; it starts when a larger one has joined".to_owned()
+        }
+        Waiting::Worker { fits_a_worker: false, .. } => {
+            "no worker is large enough for what it asks: another is starting".to_owned()
+        }
+        Waiting::Worker { slots_free: 0, ahead, workers_active, .. } => format!(
+            "all places on {} are taken and {} ahead of it; it starts when its turn comes",
+            counted(u64::from(workers_active), "worker"),
+            if ahead == 0 { "nothing is".to_owned() } else { format!("{} {} in the queue", ahead, are(ahead)) },
+        ),
+        Waiting::Worker { ahead: 0, .. } => "it is next: a worker is about to take it".to_owned(),
+        Waiting::Worker { ahead, .. } => {
+            format!("{} ahead of it in the queue; a worker takes them in turn", counted(ahead, "execution"))
+        }
+    }
+}
+
+fn are(number: u64) -> &'static str {
+    if number == 1 { "is" } else { "are" }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn worker(change: impl FnOnce(&mut Facts)) -> String {
+        let mut facts =
+            Facts { ahead: 0, active: 1, provisioning: 0, free: 1, fits: true, batch_limit: None };
+        change(&mut facts);
+        describe(&Waiting::Worker {
+            ahead: facts.ahead,
+            workers_active: facts.active,
+            workers_provisioning: facts.provisioning,
+            slots_free: facts.free,
+            fits_a_worker: facts.fits,
+            batch_limit: facts.batch_limit,
+        })
+    }
+
+    struct Facts {
+        ahead: u64,
+        active: u32,
+        provisioning: u32,
+        free: u32,
+        fits: bool,
+        batch_limit: Option<u32>,
+    }
+
+    #[test]
+    fn each_reason_has_its_sentence() {
+        let sentences = [
+            describe(&Waiting::Inputs { missing: 1 }),
+            describe(&Waiting::Inputs { missing: 3 }),
+            worker(|facts| facts.batch_limit = Some(10)),
+            worker(|facts| facts.active = 0),
+            worker(|facts| (facts.active, facts.provisioning) = (0, 1)),
+            worker(|facts| facts.fits = false),
+            worker(|facts| (facts.fits, facts.provisioning) = (false, 1)),
+            worker(|facts| facts.free = 0),
+            worker(|facts| (facts.free, facts.ahead, facts.active) = (0, 1, 2)),
+            worker(|facts| (facts.free, facts.ahead) = (0, 7)),
+            worker(|_| {}),
+            worker(|facts| facts.ahead = 2),
+        ];
+        insta::assert_snapshot!(sentences.join("\n"), @"");
+    }
+}
