@@ -43,9 +43,11 @@ create table log_ranges (
     -- Chunks from `first_seq` up to and without `end_seq`.
     first_seq bigint not null,
     end_seq bigint not null,
-    -- Where the streams stand after it.
+    -- Where each stream stands after its last chunk in here; 0 when it has none.
     stdout_end bigint not null,
     stderr_end bigint not null,
+    -- When its last chunk was read by the runner.
+    at timestamptz not null,
     size_bytes bigint not null,
     object_key text collate "C" not null unique,
     primary key (execution_id, attempt, first_seq),

@@ -1,8 +1,8 @@
 //! Blobs: bytes addressed by their SHA-256, scoped to an account. How they arrive is in `uploads.rs`, how they go in
 //! `retention.rs`.
 //!
-//! Whoever writes a row that names a blob locks the blob's row first (`lock_blobs`): garbage collection waits for
-//! the writer, or the writer learns that the blob is missing.
+//! Whoever writes a row that names a blob locks the blob's row for key share first (`executions::blobs_here`): garbage
+//! collection passes over the blob, or the writer learns that it is missing.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -13,16 +13,17 @@ use futures_util::Stream;
 use rgrid_core::id::AccountId;
 use rgrid_core::submission::Sha256;
 use sha2::Digest;
+use sqlx::Row;
 use sqlx::postgres::types::PgInterval;
-use sqlx::{Postgres, Row, Transaction};
 
 pub use crate::executions::BlobName;
 use crate::objects::{self, ObjectKey, ObjectReader};
-use crate::row::{Columns, parsed, sha256};
+use crate::row::{Columns, parsed};
 use crate::{Error, Result, Store};
 
-/// A blob's use is noted when the last note is older than this.
-pub const TOUCH_PERIOD: Duration = Duration::from_secs(10 * 60);
+/// A blob's use is noted when the last note is older than this: more often, all users of one script would wait for
+/// each other.
+pub const TOUCH_PERIOD: Duration = Duration::from_secs(3600);
 /// A damaged blob is read again to make sure, for at most this long.
 const VERIFY_DEADLINE: Duration = Duration::from_secs(15 * 60);
 
@@ -44,63 +45,6 @@ fn two_sizes(sha256: Sha256) -> Error {
 pub(crate) fn interval(duration: Duration) -> PgInterval {
     let microseconds = i64::try_from(duration.as_micros()).unwrap_or(i64::MAX);
     PgInterval { months: 0, days: 0, microseconds }
-}
-
-/// Keeps the blobs that the caller's transaction is about to name, and answers those that are not there. When some
-/// are not, none of the account's uploads is committed before the transaction ends: either the caller sees the blob,
-/// or the commit sees what the caller wrote (and queues it).
-pub(crate) async fn lock_blobs(
-    transaction: &mut Transaction<'_, Postgres>,
-    account: AccountId,
-    names: &[BlobName],
-) -> Result<Vec<BlobName>> {
-    let mut missing = distinct(names)?;
-    if missing.is_empty() {
-        return Ok(Vec::new());
-    }
-    lock_present(transaction, account, &mut missing).await?;
-    if !missing.is_empty() {
-        // A statement of its own: the snapshot of the next one is younger than the lock.
-        sqlx::query(include_str!("../queries/blobs/exclude_commits.sql"))
-            .bind(account.to_string())
-            .execute(&mut **transaction)
-            .await?;
-        lock_present(transaction, account, &mut missing).await?;
-    }
-    Ok(missing.into_iter().map(|(sha256, size_bytes)| BlobName { sha256, size_bytes }).collect())
-}
-
-async fn lock_present(
-    transaction: &mut Transaction<'_, Postgres>,
-    account: AccountId,
-    wanted: &mut BTreeMap<Sha256, u64>,
-) -> Result<()> {
-    let hashes: Vec<Vec<u8>> = wanted.keys().map(|sha256| sha256.0.to_vec()).collect();
-    let rows = sqlx::query(include_str!("../queries/blobs/lock.sql"))
-        .bind(account.to_string())
-        .bind(hashes)
-        .bind(interval(TOUCH_PERIOD))
-        .fetch_all(&mut **transaction)
-        .await?;
-    let mut stale: Vec<Vec<u8>> = Vec::new();
-    for row in rows {
-        let name = sha256(row.try_get("sha256")?)?;
-        let size = row.number64("size_bytes")?;
-        if wanted.remove(&name).is_some_and(|announced| announced != size) {
-            return Err(two_sizes(name));
-        }
-        if row.try_get("stale")? {
-            stale.push(name.0.to_vec());
-        }
-    }
-    if !stale.is_empty() {
-        sqlx::query(include_str!("../queries/blobs/touch.sql"))
-            .bind(account.to_string())
-            .bind(stale)
-            .execute(&mut **transaction)
-            .await?;
-    }
-    Ok(())
 }
 
 /// A blob that is being read. The reader checks the hash of what it reads; see [`Store::blob_damaged`].
@@ -212,8 +156,8 @@ impl Store {
     }
 
     /// Deletes objects that are on the list of those to be deleted. What fails is tried again by the garbage
-    /// collection.
-    pub(crate) async fn delete_discarded(&self, keys: &[ObjectKey]) -> Result<()> {
+    /// collection. Answers how many are gone.
+    pub(crate) async fn delete_discarded(&self, keys: &[ObjectKey]) -> Result<u64> {
         let mut gone = Vec::with_capacity(keys.len());
         for key in keys {
             match self.objects().delete(*key).await {
@@ -221,7 +165,10 @@ impl Store {
                 Err(error) => tracing::warn!(object_key = %key, %error, "an object could not be deleted"),
             }
         }
-        sqlx::query(include_str!("../queries/blobs/object_gone.sql")).bind(gone).execute(self.pool()).await?;
-        Ok(())
+        sqlx::query(include_str!("../queries/blobs/object_gone.sql"))
+            .bind(&gone)
+            .execute(self.pool())
+            .await?;
+        Ok(gone.len() as u64)
     }
 }

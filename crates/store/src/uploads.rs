@@ -265,11 +265,6 @@ impl Store {
     async fn commit_verified(&self, account: AccountId, verified: &[(UploadId, Sha256)]) -> Result<()> {
         let ids: Vec<String> = verified.iter().map(|(id, _)| id.to_string()).collect();
         let mut transaction = self.pool().begin().await?;
-        // A statement of its own: the snapshots of the next ones are younger than the lock.
-        sqlx::query(include_str!("../queries/blobs/exclude_submissions.sql"))
-            .bind(account.to_string())
-            .execute(&mut *transaction)
-            .await?;
         let unneeded: Vec<String> = sqlx::query_scalar(include_str!("../queries/uploads/commit.sql"))
             .bind(&ids)
             .fetch_all(&mut *transaction)
@@ -289,7 +284,10 @@ impl Store {
         }
         let unneeded =
             unneeded.iter().map(|key| parsed("object key", key)).collect::<Result<Vec<ObjectKey>>>()?;
-        if unneeded.is_empty() { Ok(()) } else { self.delete_discarded(&unneeded).await }
+        if !unneeded.is_empty() {
+            self.delete_discarded(&unneeded).await?;
+        }
+        Ok(())
     }
 }
 

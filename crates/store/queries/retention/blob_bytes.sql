@@ -1,0 +1,2 @@
+-- Bytes of all blobs.
+select coalesce(sum(size_bytes), 0)::bigint from blobs

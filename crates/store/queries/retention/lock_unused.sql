@@ -1,0 +1,12 @@
+-- Blobs that were not used since $1 ago and that no execution names; of every account, or of one.
+select b.account_id, b.sha256
+from blobs b
+where b.last_used_at < now() - $1 and ($2::text is null or b.account_id = $2)
+    and not exists (
+        select from artifacts a
+        join executions e on e.id = a.execution_id
+        where a.sha256 = b.sha256 and e.account_id = b.account_id
+    )
+order by b.last_used_at
+limit $3
+for update of b skip locked
