@@ -1,0 +1,417 @@
+//! The life of one attempt: workspace and inputs and interpreter, then the sandbox with its logs, then outputs and
+//! the finish. Each step has a file of its own; this one knows their order and what ends it early.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rgrid_api::attempts::Finish;
+use rgrid_api::client::{AttemptRef, Client, ClientError};
+use rgrid_api::error::ErrorCode;
+use rgrid_api::workers::{Directive, Lease};
+use rgrid_core::limits;
+use rgrid_core::outcome::Outcome;
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::blob_cache::BlobCache;
+use crate::held::{Control, Holdings};
+use crate::inputs::{self, Flights, InputError};
+use crate::interpreter::{Interpreter, InterpreterError, Interpreters};
+use crate::logs::{self, LogEnd};
+use crate::outputs::{self, OutputError, Outputs};
+use crate::sandbox::{JobEnd, JobExit, Sandbox, SandboxError};
+use crate::supervise::{self, Why};
+use crate::upload::{self, UploadError};
+use crate::workspace::{Workspace, Workspaces};
+use crate::{command, retry, stdin};
+
+/// A runner that is told to stop lets results that are on their way arrive for this long.
+const STOP_PATIENCE: Duration = Duration::from_secs(10);
+/// A runner that is told to stop says so to the grid within this.
+const HAND_BACK_PATIENCE: Duration = Duration::from_secs(5);
+
+/// What every attempt of this runner works with.
+pub(crate) struct Bench {
+    pub(crate) client: Client,
+    pub(crate) held: Arc<Holdings>,
+    pub(crate) sandbox: Sandbox,
+    pub(crate) workspaces: Arc<Workspaces>,
+    pub(crate) cache: BlobCache,
+    pub(crate) flights: Flights,
+    pub(crate) interpreters: Interpreters,
+    /// The machine is the user's own: the lease's interpreter is here.
+    pub(crate) embedded: bool,
+    /// The runner stops: hand back what runs.
+    pub(crate) stop: CancellationToken,
+}
+
+/// How an attempt leaves this runner.
+enum Ending {
+    /// With an outcome, to be told.
+    Finish(Box<Finish>),
+    /// Unharmed: somebody else shall try.
+    HandBack,
+    /// It is not ours any more: nobody wants to hear of it.
+    Stale,
+}
+
+impl Ending {
+    /// An outcome of an attempt whose script never ran.
+    fn without_run(outcome: &Outcome) -> Self {
+        Self::Finish(Box::new(Finish {
+            outcome: outcome.into(),
+            outputs: Vec::new(),
+            not_brought_back: Vec::new(),
+            stdout_bytes: 0,
+            stderr_bytes: 0,
+            peak_memory_bytes: None,
+            cpu_ms: None,
+        }))
+    }
+
+    fn sandbox_failed(message: impl Into<String>) -> Self {
+        Self::without_run(&Outcome::SandboxFailed { message: message.into() })
+    }
+}
+
+/// An error with its causes, in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}
+
+/// Lives through one attempt, from its lease to its last word.
+#[tracing::instrument(skip_all, fields(execution = %lease.execution_id, attempt = lease.attempt))]
+pub(crate) async fn live(bench: Arc<Bench>, lease: Lease, mut control: Control) {
+    let lease = Arc::new(lease);
+    let attempt = control.attempt.clone();
+    let started = tokio::spawn(say_started(bench.client.clone(), attempt.clone(), control.stale.clone()));
+    let mut workspace = None;
+    let ending = match prepare_or_end(&bench, &lease, &mut control).await {
+        Ok(prepared) => run(&bench, &lease, &mut control, prepared, &mut workspace).await,
+        Err(ending) => ending,
+    };
+    bench.held.release_slot(&attempt);
+    // The grid learns of the start before it learns of the end.
+    let _ = started.await;
+    let told = async {
+        match ending {
+            Ending::Finish(finish) => tell(&bench.client, &attempt, &finish).await,
+            Ending::HandBack => hand_back(&bench.client, &attempt).await,
+            Ending::Stale => tracing::info!("the attempt is not current any more"),
+        }
+    };
+    tokio::select! {
+        () = told => {}
+        () = control.stale.cancelled() => {}
+        () = stopped(&bench.stop, STOP_PATIENCE) => hand_back(&bench.client, &attempt).await,
+    }
+    bench.held.remove(&attempt);
+    if let Some(workspace) = workspace {
+        tokio::task::spawn_blocking(|| Workspace::remove(workspace));
+    }
+}
+
+async fn say_started(client: Client, attempt: AttemptRef, stale: CancellationToken) {
+    match retry::within(limits::LEASE, || client.started(&attempt)).await {
+        Ok(()) => {}
+        Err(error) if is_stale(&error) => stale.cancel(),
+        Err(error) => tracing::warn!(error = chain(&error), "the grid did not take note of the start"),
+    }
+}
+
+async fn tell(client: &Client, attempt: &AttemptRef, finish: &Finish) {
+    match retry::within(limits::RUNNER_PATIENCE, || client.finish(attempt, finish)).await {
+        Ok(finished) => tracing::debug!(status = finished.status, "finished"),
+        Err(error) if is_stale(&error) => tracing::info!("the attempt is not current any more"),
+        Err(error) => tracing::error!(error = chain(&error), "the grid does not take the finish"),
+    }
+}
+
+async fn hand_back(client: &Client, attempt: &AttemptRef) {
+    match tokio::time::timeout(
+        HAND_BACK_PATIENCE,
+        retry::within(HAND_BACK_PATIENCE, || client.hand_back(attempt)),
+    )
+    .await
+    {
+        Ok(Ok(())) => tracing::info!("handed back"),
+        Ok(Err(error)) => tracing::warn!(error = chain(&error), "the attempt could not be handed back"),
+        Err(_) => tracing::warn!("the attempt could not be handed back in time"),
+    }
+}
+
+fn is_stale(error: &ClientError) -> bool {
+    retry::code(error) == Some(ErrorCode::NotCurrent)
+}
+
+/// Waits for the runner's stop, and then for `patience`.
+async fn stopped(stop: &CancellationToken, patience: Duration) {
+    stop.cancelled().await;
+    tokio::time::sleep(patience).await;
+}
+
+/// Waits for somebody to cancel.
+async fn cancelled(directive: &mut watch::Receiver<Directive>) -> Outcome {
+    match directive.wait_for(|directive| directive.cancel.is_some()).await.map(|d| d.cancel) {
+        Ok(Some(by)) => Outcome::Cancelled { by: by.into() },
+        // The table is gone, and with it everybody who could cancel.
+        Ok(None) | Err(_) => std::future::pending().await,
+    }
+}
+
+/// A workspace with all that the script needs, and the Python that runs it.
+struct Prepared {
+    workspace: Workspace,
+    interpreter: Interpreter,
+    plan: command::Plan,
+}
+
+async fn prepare_or_end(
+    bench: &Arc<Bench>,
+    lease: &Arc<Lease>,
+    control: &mut Control,
+) -> Result<Prepared, Ending> {
+    tokio::select! {
+        biased;
+        () = control.stale.cancelled() => Err(Ending::Stale),
+        outcome = cancelled(&mut control.directive) => Err(Ending::without_run(&outcome)),
+        () = bench.stop.cancelled() => Err(Ending::HandBack),
+        prepared = prepare(bench, lease, control.slot) => prepared,
+    }
+}
+
+async fn prepare(bench: &Arc<Bench>, lease: &Arc<Lease>, slot: u32) -> Result<Prepared, Ending> {
+    let runtime = lease
+        .runtime
+        .parse()
+        .map_err(|error: rgrid_core::runtime::UnknownRuntime| Ending::sandbox_failed(error.to_string()))?;
+    let own = lease.interpreter.as_deref().map(Path::new).filter(|_| bench.embedded);
+    let interpreter = async {
+        bench
+            .interpreters
+            .find(runtime, own)
+            .await
+            .map_err(|error: InterpreterError| Ending::sandbox_failed(chain(&error)))
+    };
+    let inputs = async {
+        inputs::fetch(&bench.client, &bench.cache, &bench.flights, lease).await.map_err(|error| match error {
+            InputError::Missing { path, corrupt } => {
+                Ending::without_run(&Outcome::InputMissing { path, corrupt })
+            }
+            InputError::Stale => Ending::Stale,
+            InputError::Unreachable { .. } => {
+                tracing::warn!(error = chain(&error), "handing back");
+                Ending::HandBack
+            }
+            InputError::Disk(_) => Ending::sandbox_failed(chain(&error)),
+        })
+    };
+    let (interpreter, pins) = tokio::try_join!(interpreter, inputs)?;
+    let (bench, lease) = (bench.clone(), lease.clone());
+    let placed = tokio::task::spawn_blocking(move || -> std::io::Result<Prepared> {
+        let mut workspace = bench.workspaces.take(slot)?;
+        workspace.place(&lease, &bench.cache)?;
+        drop(pins);
+        let plan = command::plan(&lease, &interpreter, &mut workspace)?;
+        Ok(Prepared { workspace, interpreter, plan })
+    });
+    match placed.await.map_err(std::io::Error::other) {
+        Ok(Ok(prepared)) => Ok(prepared),
+        Ok(Err(error)) | Err(error) => {
+            Err(Ending::sandbox_failed(format!("the workspace cannot be made: {}", chain(&error))))
+        }
+    }
+}
+
+/// Runs the script to its end, and brings back what it wrote.
+async fn run(
+    bench: &Arc<Bench>,
+    lease: &Arc<Lease>,
+    control: &mut Control,
+    prepared: Prepared,
+    leftover: &mut Option<Workspace>,
+) -> Ending {
+    let Prepared { workspace, interpreter, plan } = prepared;
+    let attempt = control.attempt.clone();
+    let pipes = match command::Pipes::new(lease.stdin) {
+        Ok(pipes) => pipes,
+        Err(error) => return Ending::sandbox_failed(format!("no pipes: {error}")),
+    };
+    let (notices, notices_heard) = mpsc::channel(logs::NOTICES_MAX);
+    let (ended, abandoned) = (CancellationToken::new(), CancellationToken::new());
+    // Whatever ends this function ends the pump.
+    let _abandon = abandoned.clone().drop_guard();
+    let sources = logs::Sources {
+        stdout: pipes.stdout_read,
+        stderr: pipes.stderr_read,
+        notices: notices_heard,
+        directive: control.directive.clone(),
+        ended: ended.clone(),
+        abandoned: abandoned.clone(),
+    };
+    let log = {
+        let (client, attempt, spool) =
+            (bench.client.clone(), attempt.clone(), workspace.spool_folder().to_owned());
+        tokio::spawn(async move { logs::pump(&client, &attempt, sources, &spool).await })
+    };
+    let job =
+        command::job(lease, &interpreter, plan, &workspace, control, pipes.stdin, pipes.stdout, pipes.stderr);
+    let mut running = match bench.sandbox.start(job).await {
+        Ok(running) => running,
+        Err(error) => {
+            *leftover = Some(workspace);
+            return Ending::sandbox_failed(refusal(&error));
+        }
+    };
+    let feeder = pipes.stdin_write.map(|pipe| {
+        let (client, attempt) = (bench.client.clone(), attempt.clone());
+        tokio::spawn(async move {
+            if let Err(error) = stdin::feed(&client, &attempt, pipe).await {
+                tracing::warn!(%error, "stdin cannot be fed");
+            }
+        })
+    });
+    let (workspaces, slot) = (bench.workspaces.clone(), control.slot);
+    tokio::task::spawn_blocking(move || {
+        if let Err(error) = workspaces.prepare(slot) {
+            tracing::warn!(%error, "no workspace could be made ahead");
+        }
+    });
+
+    let grace = Duration::from_millis(lease.grace_ms);
+    let (end, why) = supervise::to_the_end(&mut running, control, &bench.stop, grace, &notices).await;
+    ended.cancel();
+    if let Some(feeder) = feeder {
+        feeder.abort();
+    }
+    bench.held.release_slot(&attempt);
+    match why {
+        Why::Stale => {
+            *leftover = Some(workspace);
+            return Ending::Stale;
+        }
+        Why::Stopped => {
+            *leftover = Some(workspace);
+            return Ending::HandBack;
+        }
+        Why::Itself | Why::Ended(_) => {}
+    }
+    let outcome = outcome(&end, why, control.limits.disk_bytes);
+    let root = workspace.root.clone();
+    let brought = bring_back(bench, lease, &attempt, workspace, leftover, &root);
+    let settled = async { tokio::join!(log, brought) };
+    let (log, brought) = tokio::select! {
+        biased;
+        () = control.stale.cancelled() => return Ending::Stale,
+        () = stopped(&bench.stop, STOP_PATIENCE) => return Ending::HandBack,
+        () = tokio::time::sleep(limits::UPLOAD_PATIENCE) => return Ending::HandBack,
+        settled = settled => settled,
+    };
+    let (stdout_bytes, stderr_bytes) = match log {
+        Ok(Ok(LogEnd::Pushed { stdout_bytes, stderr_bytes })) => (stdout_bytes, stderr_bytes),
+        Ok(Ok(LogEnd::Stale)) => return Ending::Stale,
+        Ok(Ok(LogEnd::GaveUp)) => return Ending::HandBack,
+        Ok(Err(error)) => {
+            return Ending::sandbox_failed(format!("the script's output cannot be read: {error}"));
+        }
+        Err(error) => return Ending::sandbox_failed(format!("the log pump failed: {error}")),
+    };
+    let (outcome, outputs) = match brought {
+        Ok(outputs) => (outcome, outputs),
+        Err(Lost::Outcome(instead)) => (worse(outcome, instead), Outputs::default()),
+        Err(Lost::Stale) => return Ending::Stale,
+    };
+    Ending::Finish(Box::new(Finish {
+        outcome: (&outcome).into(),
+        outputs: outputs.artifacts,
+        not_brought_back: outputs.not_brought_back,
+        stdout_bytes,
+        stderr_bytes,
+        peak_memory_bytes: end.peak_memory_bytes,
+        cpu_ms: end.cpu_ms,
+    }))
+}
+
+/// What the user reads when a sandbox did not start.
+fn refusal(error: &SandboxError) -> String {
+    chain(error)
+}
+
+/// Why outputs did not come back.
+enum Lost {
+    /// The attempt ends so instead.
+    Outcome(Outcome),
+    Stale,
+}
+
+async fn bring_back(
+    bench: &Arc<Bench>,
+    lease: &Arc<Lease>,
+    attempt: &AttemptRef,
+    workspace: Workspace,
+    leftover: &mut Option<Workspace>,
+    root: &PathBuf,
+) -> Result<Outputs, Lost> {
+    let failed = |error: &dyn std::error::Error| {
+        Lost::Outcome(Outcome::SandboxFailed { message: format!("the outputs are lost: {}", chain(error)) })
+    };
+    let their_lease = lease.clone();
+    let scanned = tokio::task::spawn_blocking(move || {
+        let result = outputs::scan(&workspace.root, &workspace.snapshot, &outputs::wanted(&their_lease));
+        (workspace, result)
+    });
+    let (workspace, scanned) = scanned.await.map_err(|error| failed(&error))?;
+    *leftover = Some(workspace);
+    let outputs = scanned.map_err(|error| match error {
+        OutputError::TooLarge { size_bytes, files } => {
+            tracing::info!(size_bytes, files, "too much to bring back");
+            Lost::Outcome(Outcome::OutputTooLarge { limit_bytes: lease.output_bytes_max, size_bytes })
+        }
+        OutputError::Io(error) => failed(&error),
+    })?;
+    match upload::upload(&bench.client, attempt, root, &outputs.artifacts).await {
+        Ok(()) => Ok(outputs),
+        Err(UploadError::Client(error)) if is_stale(&error) => Err(Lost::Stale),
+        Err(error) => Err(failed(&error)),
+    }
+}
+
+/// The outcome when outputs were lost as well: who cancelled or ran out of time is told that first.
+fn worse(outcome: Outcome, instead: Outcome) -> Outcome {
+    match outcome {
+        Outcome::Exited { .. } | Outcome::Signalled { .. } => instead,
+        other @ (Outcome::OutOfMemory { .. }
+        | Outcome::TimedOut { .. }
+        | Outcome::Cancelled { .. }
+        | Outcome::DependenciesFailed { .. }
+        | Outcome::InputMissing { .. }
+        | Outcome::OutputTooLarge { .. }
+        | Outcome::DiskFull { .. }
+        | Outcome::WorkerLost { .. }
+        | Outcome::SandboxFailed { .. }
+        | Outcome::Expired) => other,
+    }
+}
+
+/// What the end of the processes means.
+fn outcome(end: &JobEnd, why: Why, disk_bytes: u64) -> Outcome {
+    match (why, end.exit) {
+        (Why::Ended(outcome), _) => outcome,
+        // A script that survived the loss of a child, or a full disk, has the last word.
+        (_, JobExit::Exited(0)) => Outcome::Exited { code: 0 },
+        (_, exit) => match (end.out_of_memory, end.disk_full, exit) {
+            (Some((limit_bytes, peak_bytes)), _, _) => Outcome::OutOfMemory { limit_bytes, peak_bytes },
+            (None, true, _) => Outcome::DiskFull { limit_bytes: disk_bytes },
+            (None, false, JobExit::Exited(code)) => Outcome::Exited { code },
+            (None, false, JobExit::Signalled(signal)) => Outcome::Signalled { signal },
+        },
+    }
+}
