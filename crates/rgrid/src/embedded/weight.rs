@@ -89,7 +89,7 @@ pub(crate) fn limit_log(path: &Path) {
         let from = newest.find('\n').map_or(0, |end| end + 1);
         let mut log = File::options().append(true).open(path)?;
         log.set_len(0)?;
-        log.write_all(newest[from..].as_bytes())
+        log.write_all(&newest.as_bytes()[from..])
     };
     if let Err(error) = cut()
         && error.kind() != io::ErrorKind::NotFound

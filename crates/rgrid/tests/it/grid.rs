@@ -1,0 +1,217 @@
+//! A grid of this machine for one test: a home and a folder to work in, under an account of choice. Everything of it
+//! is gone when the test ends, however that ends.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+/// Conditions that must come true do so within this.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
+/// How often they are looked at.
+const LOOK: Duration = Duration::from_millis(10);
+/// The ordinary user of tests that run as root: any with an entry in the list of accounts.
+const USER: &str = "nobody";
+
+/// Who types the commands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Account {
+    /// Whoever runs the tests.
+    Ourselves,
+    /// Somebody without rights; only root can become one.
+    OrdinaryUser,
+}
+
+impl Account {
+    /// Every kind of account that this run of the tests can be.
+    pub(crate) fn all() -> Vec<Self> {
+        match nix::unistd::Uid::effective().is_root() {
+            true => vec![Self::Ourselves, Self::OrdinaryUser],
+            false => vec![Self::Ourselves],
+        }
+    }
+}
+
+/// A grid of this machine.
+pub(crate) struct Grid {
+    folder: TempDir,
+    account: Account,
+}
+
+impl Grid {
+    pub(crate) fn new() -> Self {
+        Self::of(Account::Ourselves)
+    }
+
+    pub(crate) fn of(account: Account) -> Self {
+        let folder = tempfile::Builder::new().prefix("rgrid-it-").tempdir().unwrap();
+        // PostgreSQL, which is somebody else when we are root, must be let through.
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        let grid = Self { folder, account };
+        for part in [grid.work(), grid.user_home()] {
+            fs::create_dir(&part).unwrap();
+        }
+        if account == Account::OrdinaryUser {
+            let user = nix::unistd::User::from_name(USER).unwrap().unwrap();
+            for owned in [grid.folder.path(), &grid.work(), &grid.user_home()] {
+                chown(owned, Some(user.uid.as_raw()), Some(user.gid.as_raw())).unwrap();
+            }
+        }
+        grid
+    }
+
+    /// Where scripts lie and run.
+    pub(crate) fn work(&self) -> PathBuf {
+        self.folder.path().join("work")
+    }
+
+    /// Where the grid lives.
+    pub(crate) fn home(&self) -> PathBuf {
+        self.folder.path().join("grid")
+    }
+
+    fn user_home(&self) -> PathBuf {
+        self.folder.path().join("user")
+    }
+
+    /// The interpreter by its real path: a shim on the PATH would be timed, and say other things, by itself.
+    pub(crate) fn python(&self) -> PathBuf {
+        static PYTHON: OnceLock<PathBuf> = OnceLock::new();
+        PYTHON
+            .get_or_init(|| {
+                let shown = Command::new("python3")
+                    .args(["-c", "import sys; print(sys.executable)"])
+                    .output()
+                    .unwrap();
+                PathBuf::from(String::from_utf8(shown.stdout).unwrap().trim())
+            })
+            .clone()
+    }
+
+    /// `rgrid ARGS`, in the work folder, with nothing configured.
+    pub(crate) fn rgrid(&self, args: &[&str]) -> Command {
+        let binary = binary();
+        let mut command = match self.account {
+            Account::Ourselves => Command::new(binary),
+            Account::OrdinaryUser => {
+                let mut command = Command::new("setpriv");
+                command.args([&format!("--reuid={USER}"), "--regid=nogroup", "--clear-groups"]).arg(binary);
+                command
+            }
+        };
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let python = self.python();
+        let folders = python.parent().map(Path::to_owned).into_iter().chain(std::env::split_paths(&path));
+        command
+            .args(args)
+            .current_dir(self.work())
+            .env_clear()
+            .env("PATH", std::env::join_paths(folders).unwrap())
+            .env("HOME", self.user_home())
+            .env("RGRID_HOME", self.home())
+            .env("LANG", "C.UTF-8")
+            .stdin(Stdio::null());
+        command
+    }
+
+    /// Runs it to its end.
+    pub(crate) fn output(&self, args: &[&str]) -> Output {
+        self.rgrid(args).output().unwrap()
+    }
+
+    /// Runs it, and answers what it printed; it must succeed.
+    pub(crate) fn success(&self, args: &[&str]) -> String {
+        let output = self.output(args);
+        assert!(output.status.success(), "rgrid {args:?}: {}\n{}", text(&output.stderr), self.log());
+        text(&output.stdout)
+    }
+
+    /// A script in the work folder.
+    pub(crate) fn script(&self, name: &str, content: &str) {
+        let path = self.work().join(name);
+        fs::write(&path, content).unwrap();
+        let owner = fs::metadata(self.work()).unwrap();
+        chown(&path, Some(owner.uid()), Some(owner.gid())).unwrap();
+    }
+
+    /// What the daemon logged, for failures.
+    pub(crate) fn log(&self) -> String {
+        fs::read_to_string(self.home().join("daemon.log")).unwrap_or_default()
+    }
+
+    /// What `grid.json` says.
+    pub(crate) fn notice(&self) -> serde_json::Value {
+        serde_json::from_slice(&fs::read(self.home().join("grid.json")).unwrap()).unwrap()
+    }
+
+    /// Every living process that belongs to the grid: its home stands in its arguments or its environment.
+    pub(crate) fn processes(&self) -> Vec<(i32, String)> {
+        let home = self.home();
+        let mark = home.as_os_str().as_encoded_bytes();
+        let mentions = |bytes: &[u8]| bytes.windows(mark.len()).any(|window| window == mark);
+        let pids =
+            fs::read_dir("/proc").unwrap().filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+        pids.filter_map(|pid: i32| {
+            let read = |file: &str| fs::read(format!("/proc/{pid}/{file}")).unwrap_or_default();
+            let line = read("cmdline");
+            // A zombie has no arguments; nor does it do anything.
+            let ours = !line.is_empty() && (mentions(&line) || mentions(&read("environ")));
+            ours.then(|| (pid, text(&line).replace('\0', " ")))
+        })
+        .collect()
+    }
+
+    /// Ends everything of the grid as a power cut would.
+    pub(crate) fn kill_all(&self) {
+        until("every process is gone", || {
+            for (pid, _) in self.processes() {
+                // It may be gone in this moment.
+                let _ = nix::sys::signal::kill(
+                    nix::unistd::Pid::from_raw(pid),
+                    nix::sys::signal::Signal::SIGKILL,
+                );
+            }
+            self.processes().is_empty()
+        });
+    }
+}
+
+impl Drop for Grid {
+    fn drop(&mut self) {
+        self.kill_all();
+    }
+}
+
+/// Waits for a condition; the deadline is only for those that never come true.
+pub(crate) fn until(what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + DEADLINE;
+    while !condition() {
+        assert!(Instant::now() < deadline, "{what}: not within {} s", DEADLINE.as_secs());
+        std::thread::sleep(LOOK);
+    }
+}
+
+pub(crate) fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// The binary where everybody can run it: a target folder may lie in a closed home.
+fn binary() -> &'static Path {
+    static COPY: OnceLock<(TempDir, PathBuf)> = OnceLock::new();
+    let built = Path::new(env!("CARGO_BIN_EXE_rgrid"));
+    if !nix::unistd::Uid::effective().is_root() {
+        return built;
+    }
+    let (_, path) = COPY.get_or_init(|| {
+        let folder = tempfile::Builder::new().prefix("rgrid-it-bin-").tempdir().unwrap();
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        let path = folder.path().join("rgrid");
+        fs::copy(built, &path).unwrap();
+        (folder, path)
+    });
+    path
+}
