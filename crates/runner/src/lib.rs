@@ -13,7 +13,7 @@ mod interpreter;
 mod job;
 mod log_limit;
 mod logs;
-mod machine;
+pub mod machine;
 mod outputs;
 mod poll;
 mod remove;

@@ -8,14 +8,20 @@ use rgrid_core::worker::Capacity;
 
 /// Cores, memory and disk of the machine, and what of it attempts may have.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Machine {
-    pub(crate) cores: u32,
-    pub(crate) memory_total_bytes: u64,
-    pub(crate) capacity: Capacity,
+pub struct Machine {
+    /// Cores that this process may use.
+    pub cores: u32,
+    /// All memory, or what the container has of it.
+    pub memory_total_bytes: u64,
+    /// What attempts may have now.
+    pub capacity: Capacity,
 }
 
 /// Looks at the machine; `workspaces` lies on the disk that jobs write to.
-pub(crate) fn look(workspaces: &Path) -> std::io::Result<Machine> {
+///
+/// # Errors
+/// When the kernel's tables or the disk cannot be read.
+pub fn look(workspaces: &Path) -> std::io::Result<Machine> {
     let cores = std::thread::available_parallelism()?.get() as u32;
     let memory = fs::read_to_string("/proc/meminfo")?;
     let line = |name: &str| {
