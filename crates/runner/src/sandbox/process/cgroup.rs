@@ -1,0 +1,289 @@
+//! Hard limits of memory, CPU and processes: control groups, version 1 or 2, by writing their files ourselves.
+//!
+//! One group per job below one per runner. Where no group can be made, limits are watched instead (`watch`).
+
+use std::fs;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use super::super::JobLimits;
+
+/// What must all be there for limits to be hard.
+const CONTROLLERS: [&str; 3] = ["memory", "cpu", "pids"];
+/// What is used when it is there: version 1 counts CPU time in a hierarchy of its own.
+const ACCOUNTING: &str = "cpuacct";
+/// The period of the CPU quota.
+const CPU_PERIOD_US: u64 = 100_000;
+/// The least quota the kernel takes.
+const CPU_QUOTA_US_MIN: u64 = 1_000;
+/// Bubblewrap and the launcher are processes of the group too.
+const OWN_PROCESSES: u64 = 2;
+/// How long an emptied group may take to go away, and how often that is tried.
+const REMOVE_DEADLINE: Duration = Duration::from_secs(2);
+const REMOVE_PERIOD: Duration = Duration::from_millis(10);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Version {
+    One,
+    Two,
+}
+
+/// A folder in which groups with this controller can be made.
+#[derive(Debug, Clone)]
+struct Hierarchy {
+    controller: &'static str,
+    version: Version,
+    folder: PathBuf,
+}
+
+/// The runner's groups, one in each hierarchy it needs.
+#[derive(Debug)]
+pub(super) struct Cgroups {
+    hierarchies: Vec<Hierarchy>,
+}
+
+impl Cgroups {
+    /// Makes the runner's groups; None when this machine or user cannot have them all.
+    pub(super) fn make(name: &str) -> Option<Self> {
+        let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
+        let own = fs::read_to_string("/proc/self/cgroup").ok()?;
+        let mut hierarchies = Vec::new();
+        for controller in CONTROLLERS {
+            hierarchies.push(find(controller, &mounts, &own, name)?);
+        }
+        hierarchies
+            .extend(find(ACCOUNTING, &mounts, &own, name).filter(|found| found.version == Version::One));
+        Some(Self { hierarchies })
+    }
+
+    /// Makes a job's group with its limits.
+    pub(super) fn make_job(&self, name: &str, limits: &JobLimits) -> io::Result<JobCgroup> {
+        let mut job = JobCgroup { folders: Vec::new() };
+        for hierarchy in &self.hierarchies {
+            let folder = hierarchy.folder.join(name);
+            let known = job.folders.iter().any(|(other, _)| other.folder == folder);
+            if !known {
+                fs::create_dir(&folder)?;
+            }
+            job.folders.push((Hierarchy { folder: folder.clone(), ..hierarchy.clone() }, !known));
+            limit(hierarchy, &folder, limits)?;
+        }
+        Ok(job)
+    }
+
+    /// Ends what a killed runner left in groups of this name, and removes them.
+    pub(super) fn sweep(&self) {
+        for hierarchy in &self.hierarchies {
+            let Ok(entries) = fs::read_dir(&hierarchy.folder) else { continue };
+            for entry in entries.flatten().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())) {
+                kill_all(&entry.path());
+                // What does not go now goes with the next start.
+                let _ = fs::remove_dir(entry.path());
+            }
+        }
+    }
+
+    /// Removes the runner's groups; jobs' must be gone.
+    pub(super) fn remove(&self) {
+        for hierarchy in &self.hierarchies {
+            let _ = fs::remove_dir(&hierarchy.folder); // at the latest the next start sweeps it
+        }
+    }
+}
+
+/// Finds the hierarchy of a controller and makes the runner's group there: below its own group, else at the top.
+fn find(controller: &'static str, mounts: &str, own: &str, name: &str) -> Option<Hierarchy> {
+    for line in mounts.lines() {
+        let (place, kind) = line.split_once(" - ")?;
+        let mut place = place.split(' ').skip(3);
+        let (root, mount) = (place.next()?, Path::new(place.next()?));
+        let mut kind = kind.split(' ');
+        let (kind, options) = (kind.next()?, kind.nth(1)?);
+        let version = match kind {
+            "cgroup" if options.split(',').any(|option| option == controller) => Version::One,
+            "cgroup2" if lists(&mount.join("cgroup.controllers"), controller) => Version::Two,
+            _ => continue,
+        };
+        let own_path = own.lines().find_map(|line| {
+            let (_, rest) = line.split_once(':')?;
+            let (controllers, path) = rest.split_once(':')?;
+            let ours = match version {
+                Version::One => controllers.split(',').any(|each| each == controller),
+                Version::Two => controllers.is_empty(),
+            };
+            ours.then_some(path)
+        });
+        let below = own_path.and_then(|path| path.strip_prefix(root.trim_end_matches('/')));
+        let own_folder = below.map(|below| mount.join(below.trim_start_matches('/')));
+        for base in own_folder.into_iter().chain([mount.to_owned()]) {
+            let folder = base.join(name);
+            if prepare(version, controller, &base, &folder).is_ok() {
+                return Some(Hierarchy { controller, version, folder });
+            }
+        }
+    }
+    None
+}
+
+fn lists(file: &Path, controller: &str) -> bool {
+    fs::read_to_string(file).is_ok_and(|text| text.split_whitespace().any(|each| each == controller))
+}
+
+/// Makes the runner's group below `base`, able to have groups of its own with this controller.
+fn prepare(version: Version, controller: &str, base: &Path, folder: &Path) -> io::Result<()> {
+    match fs::create_dir(folder) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
+    match version {
+        Version::One => Ok(()),
+        Version::Two => {
+            let enable =
+                |group: &Path| fs::write(group.join("cgroup.subtree_control"), format!("+{controller}"));
+            if enable(base).is_err() {
+                // A group with processes cannot share out its controllers: they move into one beside the jobs'.
+                let aside = base.join("rgrid-runner");
+                fs::create_dir_all(&aside)?;
+                for pid in fs::read_to_string(base.join("cgroup.procs"))?.lines() {
+                    let _ = fs::write(aside.join("cgroup.procs"), pid); // it may have ended meanwhile
+                }
+                enable(base)?;
+            }
+            enable(folder)
+        }
+    }
+}
+
+fn limit(hierarchy: &Hierarchy, folder: &Path, limits: &JobLimits) -> io::Result<()> {
+    let set = |file: &str, value: String| fs::write(folder.join(file), value);
+    let quota = (u64::from(limits.cpu_millis) * CPU_PERIOD_US / 1000).max(CPU_QUOTA_US_MIN);
+    let processes = u64::from(limits.processes) + OWN_PROCESSES;
+    match (hierarchy.controller, hierarchy.version) {
+        ("memory", Version::One) => {
+            set("memory.limit_in_bytes", limits.memory_bytes.to_string())?;
+            match set("memory.memsw.limit_in_bytes", limits.memory_bytes.to_string()) {
+                // Without swap accounting there is no such file.
+                Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+                Ok(()) | Err(_) => Ok(()),
+            }
+        }
+        ("memory", Version::Two) => {
+            set("memory.max", limits.memory_bytes.to_string())?;
+            set("memory.oom.group", "1".to_owned())?;
+            match set("memory.swap.max", "0".to_owned()) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+                Ok(()) | Err(_) => Ok(()),
+            }
+        }
+        ("cpu", Version::One) => {
+            set("cpu.cfs_period_us", CPU_PERIOD_US.to_string())?;
+            set("cpu.cfs_quota_us", quota.to_string())
+        }
+        ("cpu", Version::Two) => set("cpu.max", format!("{quota} {CPU_PERIOD_US}")),
+        ("pids", Version::One | Version::Two) => set("pids.max", processes.to_string()),
+        (_, Version::One | Version::Two) => Ok(()),
+    }
+}
+
+/// One job's groups. Each with whether it is this entry that removes the folder (version 2 has one for all).
+#[derive(Debug)]
+pub(super) struct JobCgroup {
+    folders: Vec<(Hierarchy, bool)>,
+}
+
+impl JobCgroup {
+    /// Opens what a process writes to in order to join.
+    pub(super) fn doors(&self) -> io::Result<Vec<OwnedFd>> {
+        self.own_folders()
+            .map(|folder| Ok(fs::OpenOptions::new().write(true).open(folder.join("cgroup.procs"))?.into()))
+            .collect()
+    }
+
+    fn own_folders(&self) -> impl Iterator<Item = &Path> {
+        self.folders.iter().filter(|(_, own)| *own).map(|(hierarchy, _)| hierarchy.folder.as_path())
+    }
+
+    fn of(&self, controller: &str) -> Option<&Hierarchy> {
+        self.folders
+            .iter()
+            .map(|(hierarchy, _)| hierarchy)
+            .find(|hierarchy| hierarchy.controller == controller)
+    }
+
+    /// How many processes the kernel has killed here for want of memory.
+    pub(super) fn oom_kills(&self) -> u64 {
+        let Some(memory) = self.of("memory") else { return 0 };
+        let file = match memory.version {
+            Version::One => "memory.oom_control",
+            Version::Two => "memory.events",
+        };
+        field(&memory.folder.join(file), "oom_kill").unwrap_or(0)
+    }
+
+    /// The most memory that was charged at once.
+    pub(super) fn peak_memory_bytes(&self) -> Option<u64> {
+        let memory = self.of("memory")?;
+        match memory.version {
+            Version::One => number(&memory.folder.join("memory.max_usage_in_bytes")),
+            Version::Two => number(&memory.folder.join("memory.peak")),
+        }
+    }
+
+    /// CPU time used so far.
+    pub(super) fn cpu_ms(&self) -> Option<u64> {
+        if let Some(accounting) = self.of(ACCOUNTING) {
+            return Some(number(&accounting.folder.join("cpuacct.usage"))? / 1_000_000);
+        }
+        let cpu = self.of("cpu").filter(|cpu| cpu.version == Version::Two)?;
+        Some(field(&cpu.folder.join("cpu.stat"), "usage_usec")? / 1000)
+    }
+
+    /// SIGKILL to every process in it.
+    pub(super) fn kill(&self) {
+        for folder in self.own_folders() {
+            kill_all(folder);
+        }
+    }
+
+    /// Removes it, when the last of its processes is gone.
+    pub(super) async fn remove(self) {
+        let deadline = tokio::time::Instant::now() + REMOVE_DEADLINE;
+        for folder in self.own_folders() {
+            while let Err(error) = fs::remove_dir(folder) {
+                if error.kind() == io::ErrorKind::NotFound {
+                    break;
+                }
+                if tokio::time::Instant::now() >= deadline {
+                    tracing::warn!(folder = %folder.display(), %error, "a job's control group stays behind");
+                    break;
+                }
+                kill_all(folder);
+                tokio::time::sleep(REMOVE_PERIOD).await;
+            }
+        }
+    }
+}
+
+fn kill_all(folder: &Path) {
+    if fs::write(folder.join("cgroup.kill"), "1").is_ok() {
+        return; // version 2, from Linux 5.14 on
+    }
+    let Ok(pids) = fs::read_to_string(folder.join("cgroup.procs")) else { return };
+    for pid in pids.lines().filter_map(|line| line.parse().ok()) {
+        let _ = kill(Pid::from_raw(pid), Signal::SIGKILL); // it may have ended meanwhile
+    }
+}
+
+fn number(file: &Path) -> Option<u64> {
+    fs::read_to_string(file).ok()?.trim().parse().ok()
+}
+
+fn field(file: &Path, name: &str) -> Option<u64> {
+    let text = fs::read_to_string(file).ok()?;
+    text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.trim().parse().ok())
+}

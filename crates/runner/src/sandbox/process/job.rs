@@ -1,0 +1,266 @@
+//! One job from its start to the last of its processes.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream as StdUnixStream;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde::Deserialize;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
+use tokio::net::UnixStream;
+use tokio::net::unix::OwnedWriteHalf;
+use tokio::net::unix::pipe;
+use tokio::process::{Child, ChildStderr, Command};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::super::{JobEnd, JobExit, JobLimits, JobSpec, SandboxError};
+use super::Occupied;
+use super::cgroup::JobCgroup;
+use super::plan::{Order, Report};
+
+/// How long bubblewrap and the launcher may take until the job's program runs.
+const START_DEADLINE: Duration = Duration::from_secs(30);
+/// What bubblewrap may say when it fails.
+const COMPLAINT_BYTES_MAX: u64 = 4096;
+
+/// What `prepare` made.
+#[derive(Debug)]
+pub(super) struct Parts {
+    pub(super) command: Command,
+    pub(super) control: StdUnixStream,
+    pub(super) info: OwnedFd,
+    pub(super) cgroup: Option<JobCgroup>,
+    pub(super) limits: JobLimits,
+    pub(super) root: PathBuf,
+}
+
+/// A job that runs. Dropping it kills it.
+#[derive(Debug)]
+pub struct RunningJob {
+    orders: OwnedWriteHalf,
+    kill: CancellationToken,
+    end: watch::Receiver<Option<JobEnd>>,
+}
+
+type Reports = tokio::io::Lines<BufReader<tokio::net::unix::OwnedReadHalf>>;
+
+impl RunningJob {
+    /// Starts bubblewrap and waits until the launcher has started the program.
+    pub(super) async fn start(job: JobSpec, occupied: Occupied) -> Result<Self, SandboxError> {
+        let Parts { command, control, info, cgroup, limits, root } = occupied.prepare(job)?;
+        let system = SandboxError::system;
+        let mut child = occupied.machine.spawner.spawn(command).await.map_err(system("start bubblewrap"))?;
+        let stderr = child.stderr.take().expect("it was asked for");
+        control.set_nonblocking(true).map_err(system("set up a socket"))?;
+        let control = UnixStream::from_std(control).map_err(system("set up a socket"))?;
+        let (reports, orders) = control.into_split();
+        let mut reports = BufReader::new(reports).lines();
+        let started = match tokio::time::timeout(START_DEADLINE, next_report(&mut reports)).await {
+            Ok(report) => report,
+            Err(_) => None,
+        };
+        let mut tree = Tree { child, first: None, cgroup };
+        match started {
+            Some(Report::Started) => {}
+            Some(Report::Failed { step, errno }) => {
+                tree.end().await;
+                return Err(SandboxError::Launch { step, source: io::Error::from_raw_os_error(errno) });
+            }
+            Some(Report::Ended { .. }) | None => {
+                tree.kill();
+                let said = complaint(stderr).await;
+                tree.end().await;
+                return Err(SandboxError::Broken(said));
+            }
+        }
+        tree.first = first_process(info).await;
+        let (ended, end) = watch::channel(None);
+        let kill = CancellationToken::new();
+        let supervisor = Supervisor { tree, reports, kill: kill.clone(), limits, root, occupied };
+        tokio::spawn(async move {
+            let end = supervisor.run().await;
+            ended.send_replace(Some(end));
+        });
+        Ok(Self { orders, kill, end })
+    }
+
+    /// Waits for the end; afterwards nothing of the job is left.
+    pub async fn wait(&mut self) -> JobEnd {
+        let lost = JobEnd {
+            exit: JobExit::Signalled(Signal::SIGKILL as u8),
+            out_of_memory: None,
+            disk_full: false,
+            peak_memory_bytes: None,
+            cpu_ms: None,
+        };
+        // The sender goes without a value only when the runtime itself is shut down.
+        self.end.wait_for(Option::is_some).await.map_or(lost, |end| end.unwrap_or(lost))
+    }
+
+    /// SIGINT to the main process, as Ctrl-C does it.
+    pub fn interrupt(&self) {
+        self.order(Order::Interrupt);
+    }
+
+    /// SIGTERM to every process.
+    pub fn terminate(&self) {
+        self.order(Order::Terminate);
+    }
+
+    fn order(&self, order: Order) {
+        // The socket's buffer holds thousands; when it is closed the job has ended.
+        let _ = self.orders.try_write(&[order.as_byte()]);
+    }
+
+    /// SIGKILL to every process; returns when nothing is left.
+    pub async fn kill(&self) {
+        self.kill.cancel();
+        // Ends at the latest with the supervisor itself.
+        let _ = self.end.clone().wait_for(Option::is_some).await;
+    }
+}
+
+impl Drop for RunningJob {
+    fn drop(&mut self) {
+        self.kill.cancel();
+    }
+}
+
+async fn next_report(reports: &mut Reports) -> Option<Report> {
+    let line = reports.next_line().await.ok()??;
+    serde_json::from_str(&line).ok()
+}
+
+/// What bubblewrap said.
+async fn complaint(stderr: ChildStderr) -> String {
+    let mut said = Vec::new();
+    // A partial text is better than none.
+    let _ =
+        tokio::time::timeout(Duration::from_secs(1), stderr.take(COMPLAINT_BYTES_MAX).read_to_end(&mut said))
+            .await;
+    let said = String::from_utf8_lossy(&said).trim().to_owned();
+    if said.is_empty() { "it ended without a word".to_owned() } else { said }
+}
+
+/// The host's number of the sandbox's process 1, from bubblewrap's information.
+async fn first_process(info: OwnedFd) -> Option<Pid> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "kebab-case")]
+    struct About {
+        child_pid: i32,
+    }
+    let mut info = pipe::Receiver::from_owned_fd(info).ok()?;
+    let mut text = Vec::new();
+    while !text.contains(&b'}') {
+        let mut part = [0; 512];
+        match info.read(&mut part).await {
+            Ok(0) | Err(_) => return None,
+            Ok(count) => text.extend_from_slice(&part[..count]),
+        }
+    }
+    let about: About = serde_json::from_slice(&text).ok()?;
+    Some(Pid::from_raw(about.child_pid))
+}
+
+/// The job's processes as the host sees them.
+#[derive(Debug)]
+struct Tree {
+    /// Bubblewrap outside: it ends when process 1 has, and that when nothing is left.
+    child: Child,
+    /// Process 1 inside.
+    first: Option<Pid>,
+    cgroup: Option<JobCgroup>,
+}
+
+impl Tree {
+    fn kill(&mut self) {
+        if let Some(cgroup) = &self.cgroup {
+            cgroup.kill();
+        }
+        // Bubblewrap reaps process 1, so while it lives and is the parent the number is still that process.
+        let first = self.first.filter(|first| self.child.id().is_some_and(|parent| is_child(*first, parent)));
+        let killed = first.is_some_and(|first| kill(first, Signal::SIGKILL).is_ok());
+        if !killed {
+            let _ = self.child.start_kill(); // takes process 1 along: it dies with its parent
+        }
+    }
+
+    /// Kills what is left and removes the group.
+    async fn end(mut self) {
+        self.kill();
+        let _ = self.child.wait().await; // fails only for one that was waited for
+        if let Some(cgroup) = self.cgroup {
+            cgroup.remove().await;
+        }
+    }
+}
+
+fn is_child(pid: Pid, parent: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let after_name = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
+    after_name.split_whitespace().nth(1).and_then(|word| word.parse().ok()) == Some(parent)
+}
+
+/// Looks after one job until nothing of it is left.
+struct Supervisor {
+    tree: Tree,
+    reports: Reports,
+    kill: CancellationToken,
+    limits: JobLimits,
+    root: PathBuf,
+    occupied: Occupied,
+}
+
+impl Supervisor {
+    async fn run(mut self) -> JobEnd {
+        let mut report = None;
+        let mut reading = true;
+        let mut killed = false;
+        loop {
+            tokio::select! {
+                next = next_report(&mut self.reports), if reading => match next {
+                    Some(next) => report = Some(next),
+                    None => reading = false,
+                },
+                _ = self.tree.child.wait() => break,
+                () = self.kill.cancelled(), if !killed => {
+                    killed = true;
+                    self.tree.kill();
+                }
+            }
+        }
+        while let Some(next) = next_report(&mut self.reports).await {
+            report = Some(next);
+        }
+        let (exit, reported_cpu, reported_peak) = match report {
+            Some(Report::Ended { code: Some(code), cpu_ms, peak_bytes, .. }) => {
+                (JobExit::Exited(code), Some(cpu_ms), Some(peak_bytes))
+            }
+            Some(Report::Ended { signal: Some(signal), cpu_ms, peak_bytes, .. }) => {
+                (JobExit::Signalled(signal), Some(cpu_ms), Some(peak_bytes))
+            }
+            // The launcher itself was killed: by us, or with its group for want of memory.
+            Some(Report::Ended { .. } | Report::Started | Report::Failed { .. }) | None => {
+                (JobExit::Signalled(Signal::SIGKILL as u8), None, None)
+            }
+        };
+        let cgroup = self.tree.cgroup.as_ref();
+        let peak = cgroup.and_then(JobCgroup::peak_memory_bytes).or(reported_peak);
+        let starved = cgroup.is_some_and(|cgroup| cgroup.oom_kills() > 0);
+        let end = JobEnd {
+            exit,
+            out_of_memory: starved
+                .then(|| (self.limits.memory_bytes, peak.unwrap_or(self.limits.memory_bytes))),
+            disk_full: false,
+            peak_memory_bytes: peak,
+            cpu_ms: cgroup.and_then(JobCgroup::cpu_ms).or(reported_cpu),
+        };
+        self.tree.end().await;
+        self.occupied.vacate();
+        end
+    }
+}

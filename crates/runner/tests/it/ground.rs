@@ -1,0 +1,344 @@
+//! The ground the sandbox's tests stand on: a world of its own for each (namespaces made by the test), a real sandbox in
+//! it as root, and the same test again as an ordinary user.
+
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::future::Future;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+use nix::sched::{CloneFlags, setns, unshare};
+use nix::unistd::Uid;
+use rgrid_runner::sandbox::{JobEnd, JobLimits, JobSpec, RunningJob, Sandbox, SandboxConfig, SandboxError};
+use tempfile::TempDir;
+
+/// Where the hostile program lies inside.
+pub(crate) const HOSTILE: &str = "/opt/tests/hostile";
+/// The user the tests are run as a second time; it needs no entry anywhere.
+const USER: u32 = 47_011;
+/// Tells the second run where the launcher was copied to.
+const LAUNCHER_VARIABLE: &str = "RGRID_TEST_LAUNCHER";
+
+/// An address out there that jobs may reach.
+pub(crate) const INTERNET: &str = "203.0.113.2";
+/// The same, newer.
+pub(crate) const INTERNET_V6: &str = "2001:db8:113::2";
+/// A private address out there.
+pub(crate) const PRIVATE: &str = "10.77.0.2";
+/// Addresses of the host itself.
+pub(crate) const HOST: &[&str] = &["127.0.0.1", "169.254.169.254", "203.0.113.1", "10.77.0.1"];
+/// The same, newer.
+pub(crate) const HOST_V6: &[&str] = &["::1", "2001:db8:113::1", "fd77::1"];
+
+/// A sandbox and a place for workspaces.
+pub(crate) struct Ground {
+    pub(crate) sandbox: Sandbox,
+    pub(crate) folder: TempDir,
+    pub(crate) root: bool,
+    launcher: PathBuf,
+}
+
+/// What a job shall be; the rest is as most tests want it.
+pub(crate) struct Job<'a> {
+    pub(crate) words: &'a [&'a str],
+    pub(crate) network: bool,
+    pub(crate) limits: JobLimits,
+    pub(crate) slot: u32,
+    pub(crate) environment: &'a [(&'a str, &'a str)],
+    pub(crate) input: &'a [u8],
+    pub(crate) binds: &'a [(&'a Path, &'a str)],
+}
+
+/// Limits that no honest test comes near.
+pub(crate) const AMPLE: JobLimits =
+    JobLimits { cpu_millis: 2000, memory_bytes: 512 << 20, disk_bytes: 1 << 30, processes: 64 };
+
+pub(crate) fn job<'a>(words: &'a [&'a str]) -> Job<'a> {
+    Job { words, network: false, limits: AMPLE, slot: 0, environment: &[], input: b"", binds: &[] }
+}
+
+/// How a job ended and what it said.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub(crate) end: JobEnd,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+impl Ground {
+    pub(crate) async fn new(change: impl FnOnce(&mut SandboxConfig)) -> Self {
+        let folder = TempDir::new().unwrap();
+        let launcher = launcher();
+        let mut config = SandboxConfig {
+            data_folder: folder.path().join("data"),
+            slots: 2,
+            launcher: launcher.clone(),
+            allow_host_network: false,
+            allow_private_ranges: false,
+            blocked: Vec::new(),
+            bwrap: None,
+        };
+        change(&mut config);
+        let sandbox = Sandbox::probe(&config).await.unwrap();
+        Self { sandbox, folder, root: Uid::effective().is_root(), launcher }
+    }
+
+    /// A fresh workspace for a slot's job.
+    pub(crate) fn workspace(&self, slot: u32) -> PathBuf {
+        let workspaces = self.sandbox.workspace_folder(slot);
+        fs::create_dir_all(&workspaces).unwrap();
+        let root = TempDir::new_in(workspaces).unwrap().keep();
+        let work = root.join("work");
+        fs::create_dir(&work).unwrap();
+        if let Some((uid, gid)) = self.sandbox.job_uid(slot) {
+            chown(&work, Some(uid), Some(gid)).unwrap();
+        }
+        root
+    }
+
+    /// Starts a job; the streams are pipes.
+    pub(crate) async fn start(&self, job: Job<'_>) -> Result<Started, SandboxError> {
+        let root = self.workspace(job.slot);
+        let (stdin, mut input) = std::io::pipe().unwrap();
+        let (stdout, stdout_inside) = std::io::pipe().unwrap();
+        let (stderr, stderr_inside) = std::io::pipe().unwrap();
+        input.write_all(job.input).unwrap(); // tests stay below a pipe's size
+        let mut read_only_binds = vec![(self.launcher.clone(), PathBuf::from(HOSTILE))];
+        read_only_binds
+            .extend(job.binds.iter().map(|(host, inside)| (host.to_path_buf(), PathBuf::from(inside))));
+        let spec = JobSpec {
+            root: root.clone(),
+            read_only_binds,
+            file_binds: Vec::new(),
+            command: [HOSTILE].iter().chain(job.words).map(OsString::from).collect(),
+            environment: job.environment.iter().map(|(name, value)| (name.into(), value.into())).collect(),
+            cwd: "/work".into(),
+            limits: job.limits,
+            network: job.network,
+            slot: job.slot,
+            stdin: stdin.into(),
+            stdout: stdout_inside.into(),
+            stderr: stderr_inside.into(),
+        };
+        let running = self.sandbox.start(spec).await?;
+        Ok(Started { running, stdout, stderr, root })
+    }
+
+    /// Runs a job to its end.
+    pub(crate) async fn run(&self, job: Job<'_>) -> Ended {
+        self.start(job).await.unwrap().finish().await
+    }
+
+    /// Runs a deed and returns what it said.
+    pub(crate) async fn deed(&self, words: &[&str]) -> String {
+        let ended = self.run(job(words)).await;
+        assert_eq!(ended.stderr, "");
+        ended.stdout.trim_end().to_owned()
+    }
+}
+
+/// A job under way.
+pub(crate) struct Started {
+    pub(crate) running: RunningJob,
+    pub(crate) stdout: std::io::PipeReader,
+    pub(crate) stderr: std::io::PipeReader,
+    pub(crate) root: PathBuf,
+}
+
+impl Started {
+    /// Reads stdout until it has this word.
+    pub(crate) async fn said(&mut self, word: &str) {
+        let mut stdout = self.stdout.try_clone().unwrap();
+        let word = word.to_owned();
+        let reading = tokio::task::spawn_blocking(move || {
+            let mut text = String::new();
+            let mut byte = [0];
+            while !text.contains(&word) {
+                assert_eq!(stdout.read(&mut byte).unwrap(), 1, "ended after {text:?}, without {word:?}");
+                text.push(char::from(byte[0]));
+            }
+        });
+        reading.await.unwrap();
+    }
+
+    pub(crate) async fn finish(mut self) -> Ended {
+        let read = |mut pipe: std::io::PipeReader| {
+            tokio::task::spawn_blocking(move || {
+                let mut text = Vec::new();
+                pipe.read_to_end(&mut text).unwrap();
+                String::from_utf8_lossy(&text).into_owned()
+            })
+        };
+        let (stdout, stderr) = (read(self.stdout), read(self.stderr));
+        let end = self.running.wait().await;
+        Ended { end, stdout: stdout.await.unwrap(), stderr: stderr.await.unwrap() }
+    }
+}
+
+fn launcher() -> PathBuf {
+    std::env::var_os(LAUNCHER_VARIABLE)
+        .map_or_else(|| env!("CARGO_BIN_EXE_hostile-job").into(), PathBuf::from)
+}
+
+/// Runs a test in a world of its own: as root and as an ordinary user, if this process is root; else as this user.
+pub(crate) fn in_every_mode<F: Future<Output = ()>>(test: impl FnOnce() -> F) {
+    let second_run = std::env::var_os(LAUNCHER_VARIABLE).is_some();
+    if Uid::effective().is_root() {
+        make_world();
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    runtime.block_on(test());
+    drop(runtime);
+    if Uid::effective().is_root() && !second_run {
+        again_as_user();
+    }
+}
+
+/// Only as root: what an ordinary user's sandbox does not have.
+pub(crate) fn as_root<F: Future<Output = ()>>(test: impl FnOnce() -> F) {
+    if !Uid::effective().is_root() {
+        assert!(std::env::var_os("CI").is_none(), "this test needs root");
+        return;
+    }
+    make_world();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    runtime.block_on(test());
+}
+
+/// Copies the test and the launcher to where everybody may read them, once.
+fn copies() -> &'static (PathBuf, PathBuf) {
+    static COPIES: OnceLock<(PathBuf, PathBuf)> = OnceLock::new();
+    COPIES.get_or_init(|| {
+        let folder = std::env::temp_dir().join(format!("rgrid-sandbox-tests-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        fs::set_permissions(&folder, fs::Permissions::from_mode(0o755)).unwrap();
+        let copy = |from: &Path, name: &str| {
+            let to = folder.join(name);
+            fs::copy(from, &to).unwrap();
+            fs::set_permissions(&to, fs::Permissions::from_mode(0o755)).unwrap();
+            to
+        };
+        (copy(&std::env::current_exe().unwrap(), "it"), copy(&launcher(), "hostile-job"))
+    })
+}
+
+/// Runs the test of this thread's name again as an ordinary user, in this thread's world.
+fn again_as_user() {
+    let (test, launcher) = copies();
+    let name = std::thread::current().name().unwrap().to_owned();
+    let home = TempDir::new().unwrap();
+    chown(home.path(), Some(USER), Some(USER)).unwrap();
+    // The tun device is everybody's on most systems; where it is not, the test's user gets one.
+    let script = "set -e; mount --make-rprivate /; if [ -e /dev/net/tun ]; then mknod \"$1\" c 10 200; chmod 666 \"$1\"; \
+                  mount --bind \"$1\" /dev/net/tun; fi; shift; exec setpriv \"$@\"";
+    let device = home.path().join("tun");
+    let output = Command::new("unshare")
+        .args(["--mount", "sh", "-c", script, "sh"])
+        .arg(&device)
+        .args([&format!("--reuid={USER}"), &format!("--regid={USER}"), "--clear-groups", "--no-new-privs"])
+        .args(["--bounding-set=-all", "--inh-caps=-all"])
+        .arg(test)
+        .args(["--exact", &name, "--nocapture", "--test-threads=1"])
+        .env(LAUNCHER_VARIABLE, launcher)
+        .env("TMPDIR", home.path())
+        .env("HOME", home.path())
+        .current_dir(home.path())
+        .output()
+        .unwrap();
+    let said = [output.stdout.as_slice(), output.stderr.as_slice()].map(String::from_utf8_lossy).join("");
+    assert!(output.status.success(), "as an ordinary user: {said}");
+    assert!(said.contains("1 passed"), "{name} was not found: {said}");
+}
+
+/// Puts this thread, and all it starts, into a network of its own: a host with addresses of all kinds, and beyond it an
+/// "internet" of one machine.
+fn make_world() {
+    unshare(CloneFlags::CLONE_NEWNET).unwrap();
+    let internet = elsewhere(None, || File::open("/proc/thread-self/ns/net").unwrap());
+    ip(
+        Some(&internet),
+        &format!(
+            "link set lo up\nlink add wan type veth peer name eth0 netns /proc/self/fd/{}\nlink set wan up\n\
+             address add 203.0.113.1/24 dev wan\naddress add 2001:db8:113::1/64 dev wan nodad\n\
+             address add 10.77.0.1/24 dev wan\naddress add fd77::1/64 dev wan nodad\n\
+             address add 169.254.169.254/32 dev wan\n",
+            internet.as_raw_fd()
+        ),
+    );
+    elsewhere(Some(&internet), || {
+        ip(
+            None,
+            "link set lo up\nlink set eth0 up\naddress add 203.0.113.2/24 dev eth0\n\
+             address add 2001:db8:113::2/64 dev eth0 nodad\naddress add 10.77.0.2/24 dev eth0\n",
+        );
+    });
+    ip(None, "route add default via 203.0.113.2\nroute add default via 2001:db8:113::2\n");
+    INTERNET_NAMESPACE.with(|place| *place.borrow_mut() = Some(internet));
+}
+
+thread_local! {
+    static INTERNET_NAMESPACE: std::cell::RefCell<Option<File>> = const { std::cell::RefCell::new(None) };
+}
+
+/// Does something in a thread of another network: a given one, or a new one.
+fn elsewhere<T: Send>(namespace: Option<&File>, work: impl FnOnce() -> T + Send) -> T {
+    std::thread::scope(|scope| {
+        let thread = scope.spawn(|| {
+            match namespace {
+                Some(namespace) => setns(namespace, CloneFlags::CLONE_NEWNET).unwrap(),
+                None => unshare(CloneFlags::CLONE_NEWNET).unwrap(),
+            }
+            work()
+        });
+        thread.join().unwrap()
+    })
+}
+
+fn ip(inherit: Option<&File>, batch: &str) {
+    let mut command = Command::new("ip");
+    command.args(["-batch", "-"]).stdin(std::process::Stdio::piped());
+    let copy: Option<OwnedFd> = inherit.map(|file| file.try_clone().unwrap().into());
+    if let Some(copy) = &copy {
+        nix::fcntl::fcntl(copy, nix::fcntl::FcntlArg::F_SETFD(nix::fcntl::FdFlag::empty())).unwrap();
+    }
+    let number = inherit.map_or(-1, AsRawFd::as_raw_fd).to_string();
+    let copied = copy.as_ref().map_or(-1, AsRawFd::as_raw_fd).to_string();
+    let mut child = command.spawn().unwrap();
+    let batch = batch.replace(&format!("/fd/{number}"), &format!("/fd/{copied}"));
+    child.stdin.take().unwrap().write_all(batch.as_bytes()).unwrap();
+    assert!(child.wait().unwrap().success(), "ip: {batch}");
+}
+
+/// Answers one byte to whoever connects or sends, on every address of the host and out there, as long as it lives.
+pub(crate) fn listen_everywhere() -> u16 {
+    // Below the ephemeral ports, so that no connection of the test takes it.
+    let port = 7070;
+    let internet =
+        INTERNET_NAMESPACE.with(|place| place.borrow().as_ref().map(|file| file.try_clone().unwrap()));
+    listen(port);
+    elsewhere(internet.as_ref(), || listen(port));
+    port
+}
+
+fn listen(port: u16) {
+    let address: SocketAddr = ([0u16; 8], port).into(); // IPv4 too
+    let listener = TcpListener::bind(address).unwrap();
+    let socket = UdpSocket::bind(address).unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let mut stream = stream;
+            let _ = stream.write_all(b"!");
+        }
+    });
+    std::thread::spawn(move || {
+        let mut byte = [0];
+        while let Ok((_, from)) = socket.recv_from(&mut byte) {
+            let _ = socket.send_to(b"!", from);
+        }
+    });
+}

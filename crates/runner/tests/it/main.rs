@@ -1,0 +1,4 @@
+//! Tests of the runner that need a real machine.
+
+mod escapes;
+mod ground;
