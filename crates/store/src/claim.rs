@@ -1,12 +1,31 @@
 //! The claim: which queued executions go to which waiting polls. SEMANTICS section 2 is its specification.
+//!
+//! One transaction: the claim lock; then what the workers may take and the heads of the lanes, read in statements of
+//! their own, younger than the lock; then `core::placement` decides; then one statement takes. Nobody else puts
+//! anything into `running`, so what was counted still holds at the end.
 
-use rgrid_core::id::{AccountId, WorkerId};
+use std::collections::{BTreeMap, HashMap};
+
+use rgrid_core::execution::Step;
+use rgrid_core::id::{AccountId, BatchId, ExecutionId, WorkerId};
+use rgrid_core::placement::{self, Candidate, Load, Offer};
 use rgrid_core::submission::Submission;
 use rgrid_core::worker::Capacity;
+use rgrid_core::{Timestamp, limits};
+use sqlx::postgres::PgRow;
+use sqlx::{PgConnection, Row};
 
-use crate::attempts::AttemptRow;
+use crate::attempts::{AttemptRow, AttemptState};
 use crate::directives::DirectiveRow;
-use crate::{Result, Store};
+use crate::row::{self, Columns};
+use crate::{Result, Store, queue, secret};
+
+/// Lanes of one account that one claim looks at.
+const LANES_MAX: i64 = 64;
+/// Lanes that are called empty in one round.
+const LANES_RETIRED_MAX: i64 = 1000;
+/// The engine that places what is claimed here.
+const PLACED_BY: &str = "pool";
 
 /// A runner that waits for work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,11 +55,253 @@ pub struct Claimed {
     pub directive: DirectiveRow,
 }
 
+/// A queued execution, where it stands in the queue, and what its lane says.
+struct Head {
+    lane_id: i64,
+    age: Timestamp,
+    running: u32,
+    batch_room: Option<u32>,
+    candidate: Candidate,
+}
+
 impl Store {
     /// Serves up to `limits::CLAIM_POLLS_MAX` polls in one transaction; polls beyond are not served. At most one poll
     /// per worker counts.
     pub async fn claim(&self, polls: &[Poll]) -> Result<Vec<Claimed>> {
-        let _ = polls;
-        todo!()
+        let mut by_worker = BTreeMap::new();
+        for poll in polls.iter().take(limits::CLAIM_POLLS_MAX).filter(|poll| poll.slots > 0) {
+            by_worker.entry(poll.worker_id).or_insert(*poll);
+        }
+        if by_worker.is_empty() || self.nothing_queued().await? {
+            return Ok(Vec::new());
+        }
+        let mut transaction = self.pool().begin().await?;
+        lock(&mut transaction).await?;
+        let offers = offers(&mut transaction, &by_worker).await?;
+        if offers.is_empty() {
+            return Ok(Vec::new());
+        }
+        let heads = heads(&mut transaction, &offers).await?;
+        let now: Timestamp =
+            sqlx::query_scalar(include_str!("../queries/claim/now.sql")).fetch_one(&mut *transaction).await?;
+        let placed = placement::place(&offers, &candidates(&heads), &load(&heads), now);
+        if placed.is_empty() {
+            return Ok(Vec::new());
+        }
+        let taken = take(&mut transaction, &heads, &placed).await?;
+        transaction.commit().await?;
+        self.claimed(taken).await
     }
+
+    async fn nothing_queued(&self) -> Result<bool> {
+        Ok(sqlx::query_scalar(include_str!("../queries/claim/nothing_queued.sql")).fetch_one(self.pool()).await?)
+    }
+
+    /// Reads what was handed out. After the commit: nobody else changes it, and the lock is not held for it. Should
+    /// this fail, the attempts go back to the queue as unnamed.
+    async fn claimed(&self, taken: Vec<Taken>) -> Result<Vec<Claimed>> {
+        let ids: Vec<ExecutionId> = taken.iter().map(|taken| taken.attempt.execution_id).collect();
+        let mut submissions = self.submissions(&mut *self.pool().acquire().await?, &ids).await?;
+        let mut claimed = Vec::with_capacity(taken.len());
+        for Taken { attempt, token, directive } in taken {
+            // Deleted between the commit and here: whoever did that wants it not to run.
+            let Some((account_id, submission)) = submissions.remove(&attempt.execution_id) else { continue };
+            let worker_id = attempt.worker_id;
+            claimed.push(Claimed { worker_id, account_id, attempt, token, submission, directive });
+        }
+        Ok(claimed)
+    }
+
+    /// Calls lanes empty that are, so that claims need not look at them. Now and then, by whoever claims.
+    pub async fn retire_lanes(&self) -> Result<u64> {
+        let mut transaction = self.pool().begin().await?;
+        let looked_empty: Vec<i64> = sqlx::query_scalar(include_str!("../queries/claim/retire_lanes.sql"))
+            .bind(LANES_RETIRED_MAX)
+            .fetch_all(&mut *transaction)
+            .await?;
+        let retired = sqlx::query(include_str!("../queries/claim/empty_lanes.sql"))
+            .bind(&looked_empty)
+            .execute(&mut *transaction)
+            .await?
+            .rows_affected();
+        transaction.commit().await?;
+        Ok(retired)
+    }
+}
+
+/// Holds the claim lock until the transaction ends.
+pub(crate) async fn lock(connection: &mut PgConnection) -> Result<()> {
+    sqlx::query(include_str!("../queries/claim/lock.sql")).bind(queue::lock::CLAIM).execute(connection).await?;
+    Ok(())
+}
+
+/// What the workers may take: what they say, and no more than what their rows say.
+async fn offers(connection: &mut PgConnection, polls: &BTreeMap<WorkerId, Poll>) -> Result<Vec<Offer>> {
+    let rows = sqlx::query(include_str!("../queries/claim/workers.sql"))
+        .bind(polls.keys().map(ToString::to_string).collect::<Vec<_>>())
+        .fetch_all(connection)
+        .await?;
+    let mut offers = Vec::with_capacity(rows.len());
+    for row in &rows {
+        let worker: WorkerId = row.text("id")?;
+        let Some(poll) = polls.get(&worker) else { continue };
+        let whole = Capacity {
+            cpu_millis: row.number32("cpu_millis")?,
+            memory_bytes: row.number64("memory_bytes")?,
+            disk_bytes: row.number64("disk_bytes")?,
+        };
+        let held_cpu = u32::try_from(row.number64("held_cpu_millis")?).unwrap_or(u32::MAX);
+        let left = |whole: u64, held: u64, said: u64| whole.saturating_sub(held).min(said);
+        let free = Capacity {
+            cpu_millis: whole.cpu_millis.saturating_sub(held_cpu).min(poll.free.cpu_millis),
+            memory_bytes: left(whole.memory_bytes, row.number64("held_memory_bytes")?, poll.free.memory_bytes),
+            disk_bytes: left(whole.disk_bytes, row.number64("held_disk_bytes")?, poll.free.disk_bytes),
+        };
+        let held = u32::try_from(row.number64("held")?).unwrap_or(u32::MAX);
+        let slots = row.number32("slots")?.saturating_sub(held).min(poll.slots);
+        if slots > 0 {
+            offers.push(Offer { worker, slots, free, whole });
+        }
+    }
+    Ok(offers)
+}
+
+async fn heads(connection: &mut PgConnection, offers: &[Offer]) -> Result<Vec<Head>> {
+    let sizes = largest(offers);
+    let slots: usize = offers.iter().map(|offer| offer.slots as usize).sum();
+    let rows = sqlx::query(include_str!("../queries/claim/heads.sql"))
+        .bind(sizes.iter().map(|size| row::integer(size.cpu_millis)).collect::<Vec<_>>())
+        .bind(sizes.iter().map(|size| row::bigint(size.memory_bytes)).collect::<Vec<_>>())
+        .bind(sizes.iter().map(|size| row::bigint(size.disk_bytes)).collect::<Vec<_>>())
+        .bind(i64::try_from(slots.min(limits::CLAIM_ATTEMPTS_MAX)).unwrap_or(i64::MAX))
+        .bind(LANES_MAX)
+        .bind(row::millis(limits::RESERVE_AFTER))
+        .fetch_all(connection)
+        .await?;
+    rows.iter().map(Head::read).collect()
+}
+
+/// The sizes that no other contains: what fits any offer fits one of these.
+fn largest(offers: &[Offer]) -> Vec<Capacity> {
+    let mut sizes: Vec<Capacity> = Vec::new();
+    for offer in offers {
+        if !sizes.iter().any(|size| size.holds(&offer.free)) {
+            sizes.retain(|size| !offer.free.holds(size));
+            sizes.push(offer.free);
+        }
+    }
+    sizes
+}
+
+impl Head {
+    fn read(row: &PgRow) -> Result<Self> {
+        let room: Option<i32> = row.try_get("batch_room")?;
+        let age = row.try_get("age")?;
+        Ok(Self {
+            lane_id: row.try_get("lane_id")?,
+            age,
+            running: row.number32("running")?,
+            batch_room: room.map(|room| u32::try_from(room).unwrap_or(0)),
+            candidate: Candidate {
+                execution: row.text("execution_id")?,
+                account: row.text("account_id")?,
+                batch: row.text_or_null("batch_id")?,
+                priority: row.try_get("priority")?,
+                since: age,
+                wanted: Capacity {
+                    cpu_millis: row.number32("cpu_millis")?,
+                    memory_bytes: row.number64("memory_bytes")?,
+                    disk_bytes: row.number64("disk_bytes")?,
+                },
+            },
+        })
+    }
+}
+
+fn candidates(heads: &[Head]) -> Vec<Candidate> {
+    heads.iter().map(|head| head.candidate).collect()
+}
+
+fn load(heads: &[Head]) -> Load {
+    let mut running: BTreeMap<AccountId, u32> = BTreeMap::new();
+    let mut batch_room: BTreeMap<BatchId, u32> = BTreeMap::new();
+    for head in heads {
+        running.insert(head.candidate.account, head.running);
+        if let (Some(batch), Some(room)) = (head.candidate.batch, head.batch_room) {
+            batch_room.insert(batch, room);
+        }
+    }
+    Load { running, batch_room }
+}
+
+/// An attempt that was just written.
+struct Taken {
+    attempt: AttemptRow,
+    token: String,
+    directive: DirectiveRow,
+}
+
+async fn take(
+    connection: &mut PgConnection,
+    heads: &[Head],
+    placed: &[(ExecutionId, WorkerId)],
+) -> Result<Vec<Taken>> {
+    let heads: HashMap<ExecutionId, &Head> = heads.iter().map(|head| (head.candidate.execution, head)).collect();
+    let mut tokens: HashMap<ExecutionId, String> = HashMap::with_capacity(placed.len());
+    let mut lanes = Vec::with_capacity(placed.len());
+    let mut ages = Vec::with_capacity(placed.len());
+    let mut ids = Vec::with_capacity(placed.len());
+    let mut workers = Vec::with_capacity(placed.len());
+    let mut hashes = Vec::with_capacity(placed.len());
+    for (execution, worker) in placed.iter().take(limits::CLAIM_ATTEMPTS_MAX) {
+        let head = heads.get(execution).expect("only candidates are placed, and those are the heads");
+        let token = secret::draw("");
+        lanes.push(head.lane_id);
+        ages.push(head.age);
+        ids.push(execution.to_string());
+        workers.push(worker.to_string());
+        hashes.push(secret::hash(&token).to_vec());
+        tokens.insert(*execution, token);
+    }
+    let rows = sqlx::query(include_str!("../queries/claim/take.sql"))
+        .bind(&lanes)
+        .bind(&ages)
+        .bind(&ids)
+        .bind(&workers)
+        .bind(&hashes)
+        .bind(queue::statuses(Step::Claim))
+        .bind(PLACED_BY)
+        .bind(row::millis(limits::LEASE))
+        .fetch_all(&mut *connection)
+        .await?;
+    lanes.sort_unstable();
+    lanes.dedup();
+    sqlx::query(include_str!("../queries/claim/advance_lanes.sql")).bind(&lanes).execute(connection).await?;
+    let mut taken = Vec::with_capacity(rows.len());
+    for row in &rows {
+        let execution_id = row.text("execution_id")?;
+        let number = row.number32("number")?;
+        let token = tokens.remove(&execution_id).expect("only placed executions are taken, each once");
+        let directive = DirectiveRow {
+            execution_id,
+            attempt: number,
+            version: row.number64("directive_version")?,
+            cancel: None,
+            timeout: row.duration("timeout_ms")?,
+            followed: row.try_get("followed")?,
+        };
+        let attempt = AttemptRow {
+            execution_id,
+            number,
+            worker_id: row.text("worker_id")?,
+            placed_by: row.try_get("placed_by")?,
+            claimed_at: row.try_get("claimed_at")?,
+            started_at: None,
+            ended_at: None,
+            state: AttemptState::Running,
+            outcome: None,
+        };
+        taken.push(Taken { attempt, token, directive });
+    }
+    Ok(taken)
 }

@@ -1,13 +1,23 @@
 //! What the orchestrator reads in one view and writes under its term. Every write checks the term in its own
 //! transaction and answers `Error::NotLeader` when it has passed on.
 
-use rgrid_core::Timestamp;
+use rgrid_core::execution::Status;
 use rgrid_core::id::{AccountId, BatchId, ExecutionId, IntentId, WorkerId};
-use rgrid_core::worker::{Capacity, WorkerStatus};
+use rgrid_core::outcome::Outcome;
+use rgrid_core::retry::Loss;
+use rgrid_core::worker::{Capacity, WorkerStatus, WorkerStep, next, sources};
+use rgrid_core::{Timestamp, limits};
+use sqlx::postgres::PgRow;
+use sqlx::types::Json;
+use sqlx::{PgConnection, Postgres, Row, Transaction};
 
-use crate::leadership::Term;
+use crate::attempts::{self, Overdue};
+use crate::leadership::{self, Term};
+use crate::notify::Nudge;
 use crate::outages::Outages;
-use crate::{Result, Store};
+use crate::row::{self, Columns};
+use crate::workers::{self, statuses};
+use crate::{Result, Store, claim, outcome, secret};
 
 /// A worker, as decisions need it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -109,24 +119,82 @@ pub enum Requeue {
     Unnamed,
 }
 
+/// Lanes whose demand is read.
+const DEMAND_LANES_MAX: i64 = 1000;
+/// Queued executions are not counted beyond this: it is only asked whether there are any.
+const OPEN_COUNT_MAX: i64 = 10_000;
+
 impl Store {
     /// Reads the fleet, the demand and the overdue attempts in one snapshot.
     pub async fn fleet(&self) -> Result<FleetRows> {
-        todo!()
+        let mut transaction = self.pool().begin_with("begin isolation level repeatable read, read only").await?;
+        let activity = sqlx::query(include_str!("../queries/fleet/activity.sql"))
+            .bind(OPEN_COUNT_MAX)
+            .fetch_one(&mut *transaction)
+            .await?;
+        let workers = sqlx::query(include_str!("../queries/fleet/workers.sql"))
+            .bind(row::millis(limits::UPLOAD_PATIENCE))
+            .fetch_all(&mut *transaction)
+            .await?;
+        let demand = sqlx::query(include_str!("../queries/fleet/demand.sql"))
+            .bind(i64::from(DEMAND_COUNT_MAX))
+            .bind(DEMAND_LANES_MAX)
+            .fetch_all(&mut *transaction)
+            .await?;
+        let overdue = sqlx::query(include_str!("../queries/fleet/overdue.sql"))
+            .bind(row::millis(limits::UNNAMED_AFTER))
+            .fetch_all(&mut *transaction)
+            .await?;
+        transaction.commit().await?;
+        Ok(FleetRows {
+            now: activity.try_get("now")?,
+            workers: workers.iter().map(FleetWorkerRow::read).collect::<Result<_>>()?,
+            demand: demand.iter().map(DemandRow::read).collect::<Result<_>>()?,
+            overdue: overdue.iter().map(OverdueRow::read).collect::<Result<_>>()?,
+            outages: Outages::read(&activity)?,
+            open_executions: activity.number64("open_executions")?,
+            followed_executions: activity.number64("followed_executions")?,
+            last_activity_at: activity.try_get("last_activity_at")?,
+        })
     }
 
     /// Takes an attempt away from its worker and lets `core::retry` decide what becomes of the execution. Rechecks in
     /// its own transaction that the attempt is still current and still overdue (`Lost`: its lease has ended or its
     /// worker is not alive; `Unnamed`: it was never named). False when that is no longer so.
     pub async fn requeue(&self, term: &Term, execution: ExecutionId, attempt: u32, why: Requeue) -> Result<bool> {
-        let _ = (term, execution, attempt, why);
-        todo!()
+        let (loss, overdue) = match why {
+            Requeue::Lost => (Loss::Lost, Overdue::Lost),
+            Requeue::Unnamed => (Loss::HandedBack, Overdue::Unnamed),
+        };
+        let mut transaction = self.write(term).await?;
+        let status = attempts::take_away(&mut transaction, execution, attempt, loss, Some(overdue)).await?;
+        transaction.commit().await?;
+        if let Some(status) = status {
+            self.nudge_after(status);
+        }
+        Ok(status.is_some())
     }
 
     /// Writes the intent and its `provisioning` worker before anything is created.
     pub async fn provision_intent(&self, term: &Term, provider: &str, reason: &str) -> Result<(IntentId, WorkerId)> {
-        let _ = (term, provider, reason);
-        todo!()
+        let intent = IntentId::new(secret::unix_ms(), secret::random());
+        let worker = WorkerId::new(secret::unix_ms(), secret::random());
+        let mut transaction = self.write(term).await?;
+        sqlx::query(include_str!("../queries/fleet/make_intent.sql"))
+            .bind(intent.to_string())
+            .bind(provider)
+            .bind(reason)
+            .execute(&mut *transaction)
+            .await?;
+        sqlx::query(include_str!("../queries/fleet/make_worker.sql"))
+            .bind(worker.to_string())
+            .bind(intent.to_string())
+            .bind(provider)
+            .bind(reason)
+            .execute(&mut *transaction)
+            .await?;
+        transaction.commit().await?;
+        Ok((intent, worker))
     }
 
     /// The worker's heartbeats stopped: `dead`, and its attempts are requeued as lost. False when a heartbeat newer than
@@ -138,45 +206,190 @@ impl Store {
         seen: Option<Timestamp>,
         reason: &str,
     ) -> Result<bool> {
-        let _ = (term, worker, seen, reason);
-        todo!()
+        let mut transaction = self.write(term).await?;
+        let marked = sqlx::query(include_str!("../queries/fleet/fall_silent.sql"))
+            .bind(worker.to_string())
+            .bind(WorkerStatus::Dead.as_str())
+            .bind(reason)
+            .bind(statuses(WorkerStep::FallSilent))
+            .bind(seen)
+            .execute(&mut *transaction)
+            .await?
+            .rows_affected()
+            > 0;
+        if !marked {
+            return Ok(false);
+        }
+        let ended = lose_all(&mut transaction, worker).await?;
+        transaction.commit().await?;
+        ended.into_iter().for_each(|status| self.nudge_after(status));
+        Ok(true)
     }
 
     /// The worker did not join in time.
     pub async fn mark_failed(&self, term: &Term, worker: WorkerId, reason: &str) -> Result<bool> {
-        let _ = (term, worker, reason);
-        todo!()
+        let mut transaction = self.write(term).await?;
+        let marked = set_status(&mut transaction, worker, WorkerStep::NeverJoined, reason).await?;
+        transaction.commit().await?;
+        Ok(marked)
     }
 
     /// The worker takes no new work; under the claim lock.
     pub async fn mark_draining(&self, term: &Term, worker: WorkerId, reason: &str) -> Result<bool> {
-        let _ = (term, worker, reason);
-        todo!()
+        let mut transaction = self.write(term).await?;
+        claim::lock(&mut transaction).await?;
+        let marked = set_status(&mut transaction, worker, WorkerStep::Drain, reason).await?;
+        transaction.commit().await?;
+        self.nudge(Nudge::Directives);
+        Ok(marked)
     }
 
     /// The worker is to be removed, for good; under the claim lock, and only when no attempt of it is open (re-read in
     /// the same transaction). Its credential dies with it. False when it may not be.
     pub async fn mark_terminating(&self, term: &Term, worker: WorkerId, reason: &str) -> Result<bool> {
-        let _ = (term, worker, reason);
-        todo!()
+        let mut transaction = self.write(term).await?;
+        claim::lock(&mut transaction).await?;
+        let marked = sqlx::query(include_str!("../queries/fleet/terminate.sql"))
+            .bind(worker.to_string())
+            .bind(WorkerStatus::Terminating.as_str())
+            .bind(reason)
+            .bind(statuses(WorkerStep::Terminate))
+            .execute(&mut *transaction)
+            .await?
+            .rows_affected()
+            > 0;
+        transaction.commit().await?;
+        Ok(marked)
     }
 
     /// The worker's machine is gone.
     pub async fn mark_terminated(&self, term: &Term, worker: WorkerId) -> Result<bool> {
-        let _ = (term, worker);
-        todo!()
+        let mut transaction = self.write(term).await?;
+        let marked = sqlx::query(include_str!("../queries/fleet/gone.sql"))
+            .bind(worker.to_string())
+            .bind(WorkerStatus::Terminated.as_str())
+            .bind(statuses(WorkerStep::Gone))
+            .fetch_optional(&mut *transaction)
+            .await?
+            .is_some();
+        transaction.commit().await?;
+        Ok(marked)
     }
 
-    /// A worker whose process is known to be gone (the `local` provider is its parent): dead at once, its attempts
-    /// requeued as lost, without waiting for any silence.
+    /// A worker whose process is known to be gone (the `local` provider is its parent): dead at once, or failed when it
+    /// never joined, its attempts requeued as lost, without waiting for any silence. False when nothing changed.
     pub async fn worker_exited(&self, term: &Term, worker: WorkerId, reason: &str) -> Result<bool> {
-        let _ = (term, worker, reason);
-        todo!()
+        let mut transaction = self.write(term).await?;
+        let marked = set_status(&mut transaction, worker, WorkerStep::FallSilent, reason).await?
+            || set_status(&mut transaction, worker, WorkerStep::NeverJoined, reason).await?;
+        let ended = lose_all(&mut transaction, worker).await?;
+        transaction.commit().await?;
+        let changed = marked || !ended.is_empty();
+        ended.into_iter().for_each(|status| self.nudge_after(status));
+        Ok(changed)
     }
 
     /// Ends pending executions whose last byte is older than `limits::PENDING_EXPIRES`. Answers how many.
     pub async fn expire_pending(&self, term: &Term) -> Result<u64> {
-        let _ = term;
-        todo!()
+        let mut transaction = self.write(term).await?;
+        let expired = sqlx::query(include_str!("../queries/fleet/expire_pending.sql"))
+            .bind(row::millis(limits::PENDING_EXPIRES))
+            .bind(Outcome::Expired.kind())
+            .bind(Json(outcome::to_json(&Outcome::Expired)))
+            .execute(&mut *transaction)
+            .await?
+            .rows_affected();
+        transaction.commit().await?;
+        if expired > 0 {
+            self.nudge(Nudge::Executions);
+        }
+        Ok(expired)
+    }
+
+    /// Begins a transaction of the leader.
+    async fn write(&self, term: &Term) -> Result<Transaction<'static, Postgres>> {
+        let mut transaction = self.pool().begin().await?;
+        leadership::check(&mut transaction, term).await?;
+        Ok(transaction)
+    }
+}
+
+/// Takes a worker by a step of the table, from wherever that is legal.
+async fn set_status(connection: &mut PgConnection, worker: WorkerId, step: WorkerStep, reason: &str) -> Result<bool> {
+    let from = sources(step);
+    let to = from.first().and_then(|status| next(*status, step)).expect("every step of the table leads somewhere");
+    let marked = sqlx::query(include_str!("../queries/fleet/set_status.sql"))
+        .bind(worker.to_string())
+        .bind(to.as_str())
+        .bind(reason)
+        .bind(statuses(step))
+        .execute(connection)
+        .await?;
+    Ok(marked.rows_affected() > 0)
+}
+
+/// Takes every attempt away from a worker that is not alive; answers what became of their executions.
+async fn lose_all(connection: &mut PgConnection, worker: WorkerId) -> Result<Vec<Status>> {
+    let open = sqlx::query(include_str!("../queries/fleet/open_attempts.sql"))
+        .bind(worker.to_string())
+        .fetch_all(&mut *connection)
+        .await?;
+    let mut ended = Vec::with_capacity(open.len());
+    for row in &open {
+        let (id, number) = (row.text("execution_id")?, row.number32("number")?);
+        ended.extend(attempts::take_away(connection, id, number, Loss::Lost, None).await?);
+    }
+    Ok(ended)
+}
+
+impl FleetWorkerRow {
+    fn read(row: &PgRow) -> Result<Self> {
+        let count = |column| -> Result<u32> { Ok(u32::try_from(row.number64(column)?).unwrap_or(u32::MAX)) };
+        Ok(Self {
+            id: row.text("id")?,
+            intent_id: row.text_or_null("intent_id")?,
+            provider: row.try_get("provider")?,
+            status: row.text("status")?,
+            status_since: row.try_get("status_since")?,
+            created_at: row.try_get("created_at")?,
+            joined_at: row.try_get("joined_at")?,
+            last_heartbeat_at: row.try_get("last_heartbeat_at")?,
+            idle_since: row.try_get("idle_since")?,
+            slots: row.number32("slots")?,
+            capacity: workers::capacity(row)?,
+            open_attempts: count("open_attempts")?,
+            used: Capacity {
+                cpu_millis: count("used_cpu_millis")?,
+                memory_bytes: row.number64("used_memory_bytes")?,
+                disk_bytes: row.number64("used_disk_bytes")?,
+            },
+            drain_deadline: row.try_get("drain_deadline")?,
+        })
+    }
+}
+
+impl DemandRow {
+    fn read(row: &PgRow) -> Result<Self> {
+        Ok(Self {
+            account_id: row.text("account_id")?,
+            batch_id: row.text_or_null("batch_id")?,
+            priority: row.try_get("priority")?,
+            wanted: workers::capacity(row)?,
+            count: u32::try_from(row.number64("count")?).unwrap_or(u32::MAX),
+            oldest: row.try_get("oldest")?,
+        })
+    }
+}
+
+impl OverdueRow {
+    fn read(row: &PgRow) -> Result<Self> {
+        Ok(Self {
+            execution_id: row.text("execution_id")?,
+            attempt: row.number32("number")?,
+            worker_id: row.text("worker_id")?,
+            lease_until: row.try_get("lease_until")?,
+            claimed_at: row.try_get("claimed_at")?,
+            named: row.try_get("named")?,
+        })
     }
 }

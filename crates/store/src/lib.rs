@@ -4,7 +4,7 @@
 //! here: which step is legal and what becomes of a lost attempt come from `rgrid-core`.
 
 pub mod accounts;
-mod artifacts;
+pub mod artifacts;
 pub mod attempts;
 pub mod blobs;
 pub mod claim;

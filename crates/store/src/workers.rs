@@ -2,12 +2,16 @@
 
 use std::time::Duration;
 
-use rgrid_core::Timestamp;
 use rgrid_core::id::WorkerId;
-use rgrid_core::worker::{Capacity, LimitGrade, WorkerStatus};
+use rgrid_core::worker::{Capacity, LimitGrade, WorkerStatus, WorkerStep, sources};
+use rgrid_core::{Timestamp, limits};
+use sqlx::postgres::PgRow;
+use sqlx::{PgConnection, Row};
 
-use crate::directives::{Directives, Held};
-use crate::{Result, Store};
+use crate::directives::{self, Directives, Held, HeldColumns};
+use crate::notify::Nudge;
+use crate::row::{self, Columns};
+use crate::{Error, Result, Store, keys, secret};
 
 /// How a worker isolates and limits, as its probe found it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,28 +83,174 @@ pub struct WorkerRow {
     pub reason: Option<String>,
 }
 
+/// What a join token begins with.
+const JOIN_PREFIX: &str = "rgj_";
+
 impl Store {
     /// Makes a single-use token: for the given `provisioning` worker, or for a static one whose row the join makes.
     pub async fn create_join_token(&self, worker: Option<WorkerId>, ttl: Duration) -> Result<String> {
-        let _ = (worker, ttl);
-        todo!()
+        let token = secret::draw(JOIN_PREFIX);
+        sqlx::query(include_str!("../queries/workers/make_token.sql"))
+            .bind(secret::hash(&token).as_slice())
+            .bind(worker.map(|worker| worker.to_string()))
+            .bind(row::millis(ttl))
+            .execute(self.pool())
+            .await?;
+        Ok(token)
     }
 
     /// Redeems a token. The same token with the same nonce gives a fresh credential until the first heartbeat.
     pub async fn join(&self, join: &JoinRow) -> Result<(WorkerId, String)> {
-        let _ = join;
-        todo!()
+        if join.slots == 0 {
+            return Err(Error::Invalid { field: "slots", reason: "must be at least 1".to_owned() });
+        }
+        let refused = || Error::Unauthorized { what: "join token" };
+        let hash = secret::hash(&join.token);
+        let mut transaction = self.pool().begin().await?;
+        let token = sqlx::query(include_str!("../queries/workers/lock_token.sql"))
+            .bind(hash.as_slice())
+            .bind(&join.nonce)
+            .fetch_optional(&mut *transaction)
+            .await?
+            .ok_or_else(refused)?;
+        let (fresh, repeated): (bool, bool) = (token.try_get("fresh")?, token.try_get("repeated")?);
+        if !fresh && !repeated {
+            return Err(refused());
+        }
+        let worker = match token.text_or_null("worker_id")? {
+            Some(worker) => worker,
+            None => make_static(&mut transaction).await?,
+        };
+        let credential = keys::draw_credential();
+        let mut legal = statuses(WorkerStep::Join);
+        if repeated {
+            legal.push(WorkerStatus::Active.as_str());
+        }
+        let joined = write_join(&mut transaction, worker, join, secret::hash(&credential), legal).await?;
+        if !joined {
+            return Err(refused());
+        }
+        sqlx::query(include_str!("../queries/workers/use_token.sql"))
+            .bind(hash.as_slice())
+            .bind(&join.nonce)
+            .bind(worker.to_string())
+            .execute(&mut *transaction)
+            .await?;
+        transaction.commit().await?;
+        self.nudge(Nudge::Fleet);
+        Ok((worker, credential))
     }
 
     /// Writes all heartbeats in one statement, renews the leases of named attempts, and answers each in order. A dead
     /// worker returns to active.
     pub async fn heartbeats(&self, batch: &[HeartbeatRow]) -> Result<Vec<Directives>> {
-        let _ = batch;
-        todo!()
+        if batch.is_empty() {
+            return Ok(Vec::new());
+        }
+        let workers: Vec<(WorkerId, &[Held])> =
+            batch.iter().map(|beat| (beat.worker_id, beat.holding.as_slice())).collect();
+        let held = HeldColumns::of(&workers);
+        let count = |beat: &HeartbeatRow| i32::try_from(beat.holding.len()).unwrap_or(i32::MAX);
+        let mut transaction = self.pool().begin().await?;
+        sqlx::query(include_str!("../queries/workers/unlogged_commit.sql")).execute(&mut *transaction).await?;
+        sqlx::query(include_str!("../queries/workers/heartbeat.sql"))
+            .bind(workers.iter().map(|(worker, _)| worker.to_string()).collect::<Vec<_>>())
+            .bind(batch.iter().map(count).collect::<Vec<_>>())
+            .bind(&held.ids)
+            .bind(&held.numbers)
+            .bind(&held.hashes)
+            .bind(&held.workers)
+            .bind(row::millis(limits::LEASE))
+            .bind(row::millis(limits::LEASE_RENEW_BELOW))
+            .bind(statuses(WorkerStep::Return))
+            .execute(&mut *transaction)
+            .await?;
+        let answers = directives::read(&mut transaction, &workers).await?;
+        transaction.commit().await?;
+        Ok(answers)
     }
 
     /// All that are not terminated, and those terminated within the last hour; oldest first.
     pub async fn workers(&self) -> Result<Vec<WorkerRow>> {
-        todo!()
+        let rows = sqlx::query(include_str!("../queries/workers/list.sql")).fetch_all(self.pool()).await?;
+        rows.iter().map(WorkerRow::read).collect()
+    }
+}
+
+/// Statuses as the SQL guards take them.
+pub(crate) fn statuses(step: WorkerStep) -> Vec<&'static str> {
+    sources(step).into_iter().map(WorkerStatus::as_str).collect()
+}
+
+async fn make_static(connection: &mut PgConnection) -> Result<WorkerId> {
+    let worker = WorkerId::new(secret::unix_ms(), secret::random());
+    sqlx::query(include_str!("../queries/workers/make_static.sql"))
+        .bind(worker.to_string())
+        .execute(connection)
+        .await?;
+    Ok(worker)
+}
+
+async fn write_join(
+    connection: &mut PgConnection,
+    worker: WorkerId,
+    join: &JoinRow,
+    credential_sha256: [u8; 32],
+    legal: Vec<&'static str>,
+) -> Result<bool> {
+    let written = sqlx::query(include_str!("../queries/workers/join.sql"))
+        .bind(worker.to_string())
+        .bind(&join.hostname)
+        .bind(&join.version)
+        .bind(row::integer(join.slots))
+        .bind(row::integer(join.capacity.cpu_millis))
+        .bind(row::bigint(join.capacity.memory_bytes))
+        .bind(row::bigint(join.capacity.disk_bytes))
+        .bind(&join.sandbox.kind)
+        .bind(&join.sandbox.network)
+        .bind(join.sandbox.limits.as_str())
+        .bind(join.sandbox.disk.as_str())
+        .bind(credential_sha256.as_slice())
+        .bind(legal)
+        .execute(connection)
+        .await?;
+    Ok(written.rows_affected() > 0)
+}
+
+/// Reads cores, memory and disk.
+pub(crate) fn capacity(row: &PgRow) -> Result<Capacity> {
+    Ok(Capacity {
+        cpu_millis: row.number32("cpu_millis")?,
+        memory_bytes: row.number64("memory_bytes")?,
+        disk_bytes: row.number64("disk_bytes")?,
+    })
+}
+
+impl WorkerRow {
+    fn read(row: &PgRow) -> Result<Self> {
+        let kind: Option<String> = row.try_get("sandbox")?;
+        let sandbox = match kind {
+            None => None,
+            Some(kind) => Some(SandboxRow {
+                kind,
+                network: row.try_get("sandbox_network")?,
+                limits: row.text("limits_grade")?,
+                disk: row.text("disk_grade")?,
+            }),
+        };
+        Ok(Self {
+            id: row.text("id")?,
+            status: row.text("status")?,
+            provider: row.try_get("provider")?,
+            hostname: row.try_get("hostname")?,
+            version: row.try_get("version")?,
+            running: u32::try_from(row.number64("running")?).unwrap_or(u32::MAX),
+            slots: row.number32("slots")?,
+            capacity: capacity(row)?,
+            sandbox,
+            created_at: row.try_get("created_at")?,
+            last_heartbeat_at: row.try_get("last_heartbeat_at")?,
+            reason: row.try_get("reason")?,
+        })
     }
 }

@@ -1,0 +1,84 @@
+-- Reads the heads of the lanes that could be claimed from: what fits one of the offers ($1 to $3: CPU, memory and disk of
+-- each), within the limits of batches, up to $4 a lane and $5 lanes an account. Besides, of each account, the first lane
+-- that fits nothing now and has waited $6 ms: it may reserve a worker. What runs is counted, never stored.
+with recursive waiting_account as (
+    -- The accounts that have anything queued, one step of the index each.
+    (select account_id from lanes where head_age is not null order by account_id limit 1)
+    union all
+    select (
+        select l.account_id from lanes l
+        where l.head_age is not null and l.account_id > w.account_id
+        order by l.account_id
+        limit 1
+    )
+    from waiting_account w
+    where w.account_id is not null
+),
+offer as (
+    select * from unnest($1::integer[], $2::bigint[], $3::bigint[]) as o (cpu_millis, memory_bytes, disk_bytes)
+),
+running as materialized (
+    select account_id, batch_id, count(*)::integer as count
+    from attempts
+    where state = 'running'
+    group by account_id, batch_id
+),
+account as (
+    select w.account_id, (
+        select coalesce(sum(r.count), 0)::integer from running r where r.account_id = w.account_id
+    ) as running
+    from waiting_account w
+    where w.account_id is not null
+),
+chosen as (
+    select a.running, chosen.*
+    from account a
+    cross join lateral (
+        (
+            select l.id, l.account_id, l.batch_id, l.priority, l.cpu_millis, l.memory_bytes, l.disk_bytes,
+                b.parallel - coalesce(r.count, 0) as batch_room
+            from lanes l
+            left join batches b on b.id = l.batch_id
+            left join running r on r.batch_id = l.batch_id
+            where l.account_id = a.account_id and l.head_age is not null
+                and (b.parallel is null or b.parallel > coalesce(r.count, 0))
+                and exists (
+                    select from offer o
+                    where o.cpu_millis >= l.cpu_millis and o.memory_bytes >= l.memory_bytes
+                        and o.disk_bytes >= l.disk_bytes
+                )
+                and exists (select from queue q where q.lane_id = l.id)
+            order by l.priority desc, l.head_age
+            limit $5
+        )
+        union all
+        (
+            select l.id, l.account_id, l.batch_id, l.priority, l.cpu_millis, l.memory_bytes, l.disk_bytes,
+                b.parallel - coalesce(r.count, 0) as batch_room
+            from lanes l
+            left join batches b on b.id = l.batch_id
+            left join running r on r.batch_id = l.batch_id
+            where l.account_id = a.account_id
+                and l.head_age < now() - make_interval(secs => $6::bigint / 1000.0)
+                and (b.parallel is null or b.parallel > coalesce(r.count, 0))
+                and not exists (
+                    select from offer o
+                    where o.cpu_millis >= l.cpu_millis and o.memory_bytes >= l.memory_bytes
+                        and o.disk_bytes >= l.disk_bytes
+                )
+                and exists (select from queue q where q.lane_id = l.id)
+            order by l.priority desc, l.head_age
+            limit 1
+        )
+    ) chosen
+)
+select c.running, c.id as lane_id, c.account_id, c.batch_id, c.priority, c.cpu_millis, c.memory_bytes, c.disk_bytes,
+    c.batch_room, head.age, head.execution_id
+from chosen c
+cross join lateral (
+    select q.age, q.execution_id
+    from queue q
+    where q.lane_id = c.id
+    order by q.age, q.execution_id
+    limit least($4, coalesce(c.batch_room, $4))
+) head

@@ -1,0 +1,2 @@
+-- PostgreSQL's clock.
+select clock_timestamp()

@@ -1,0 +1,12 @@
+-- Reads what the polling workers may still take by their own rows: only active ones, within what they recorded when they
+-- joined, less what they hold.
+select w.id, w.slots, w.cpu_millis, w.memory_bytes, w.disk_bytes, held.count as held, held.cpu_millis as held_cpu_millis,
+    held.memory_bytes as held_memory_bytes, held.disk_bytes as held_disk_bytes
+from workers w
+cross join lateral (
+    select count(*), coalesce(sum(a.cpu_millis), 0)::bigint as cpu_millis,
+        coalesce(sum(a.memory_bytes), 0)::bigint as memory_bytes, coalesce(sum(a.disk_bytes), 0)::bigint as disk_bytes
+    from attempts a
+    where a.worker_id = w.id and a.state = 'running'
+) held
+where w.id = any($1) and w.status = 'active'

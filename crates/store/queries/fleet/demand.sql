@@ -1,0 +1,18 @@
+-- Reads what waits and limits would let run, per lane, counted to $1, of the $2 lanes that wait longest.
+with running as materialized (
+    select batch_id, count(*) as count from attempts where state = 'running' and batch_id is not null group by batch_id
+)
+select l.account_id, l.batch_id, l.priority, l.cpu_millis, l.memory_bytes, l.disk_bytes, waiting.count, waiting.oldest
+from lanes l
+left join batches b on b.id = l.batch_id
+left join running r on r.batch_id = l.batch_id
+cross join lateral (
+    select count(*), min(q.age) as oldest
+    from (
+        select age from queue where lane_id = l.id order by age
+        limit least($1, coalesce(greatest(b.parallel - coalesce(r.count, 0), 0), $1))
+    ) q
+) waiting
+where l.head_age is not null and waiting.count > 0
+order by l.head_age
+limit $2

@@ -1,0 +1,2 @@
+-- Reads the attempts that a worker holds.
+select execution_id, number from attempts where worker_id = $1 and state = 'running' order by execution_id

@@ -1,0 +1,2 @@
+-- Gives leadership up.
+update leadership set deadline = '-infinity' where holder = $1
