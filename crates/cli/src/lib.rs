@@ -4,8 +4,31 @@
 //! embedded grid, flattens [`Command`] into the first and lends the second as [`EmbeddedGrid`].
 
 mod args;
+mod ask;
 mod commands;
+mod conclusion;
+mod configuration;
+mod credentials;
+pub mod discovery;
+mod download;
+mod ending;
+mod environment;
+mod errors;
+mod follow;
 mod grid;
+mod interrupt;
+mod output;
+mod patience;
+mod plan;
+mod progress;
+mod project;
+mod session;
+mod stdin;
+mod submission;
+mod terminal;
+mod transcript;
+mod upload;
+mod watch;
 
 pub use args::{Command, Globals};
 pub use commands::{run, usage};

@@ -1,0 +1,57 @@
+//! Results as text: one trait, and a table, a JSON and a quiet version of it. Pure: the commands print.
+
+mod json;
+mod quiet;
+mod table;
+
+use rgrid_api::artifacts::Artifact;
+use rgrid_api::executions::{Attempt, Execution};
+use rgrid_api::health::Pruned;
+use rgrid_api::keys::{CreatedKey, Key, Whoami};
+use rgrid_api::workers::Worker;
+
+use crate::configuration::Configuration;
+use crate::grid::Check;
+use crate::plan::Plan;
+
+pub(crate) use json::Json;
+pub(crate) use quiet::Quiet;
+pub(crate) use table::{Table, files};
+
+/// Every result that a command can have.
+pub(crate) trait Output {
+    /// `status`: where one stands.
+    fn execution(&self, execution: &Execution, attempts: &[Attempt]) -> String;
+    /// `list`: newest first.
+    fn executions(&self, executions: &[Execution]) -> String;
+    /// `run -d`, `retry -d`: what was handed over.
+    fn submitted(&self, execution: &Execution) -> String;
+    /// `run`, `logs -f`, `cancel`: how it ended. Text says it on stderr where it matters.
+    fn ended(&self, execution: &Execution, written: &[String]) -> String;
+    /// `cancel`: where it stands when it has ended.
+    fn cancelled(&self, execution: &Execution) -> String;
+    /// `extend`: the new deadline.
+    fn extended(&self, execution: &Execution) -> String;
+    /// `outputs`: the files it wrote.
+    fn outputs(&self, outputs: &[Artifact]) -> String;
+    /// `download`: the files that were written here.
+    fn downloaded(&self, written: &[String]) -> String;
+    /// `workers`.
+    fn workers(&self, workers: &[Worker]) -> String;
+    /// `keys`.
+    fn keys(&self, keys: &[Key]) -> String;
+    /// `keys create`: the only time a secret is shown.
+    fn key_created(&self, created: &CreatedKey) -> String;
+    /// `keys revoke`.
+    fn key_revoked(&self, key: &Key) -> String;
+    /// `whoami`, `init`.
+    fn whoami(&self, whoami: &Whoami, url: &str) -> String;
+    /// `config show`.
+    fn configuration(&self, configuration: &Configuration) -> String;
+    /// `doctor`.
+    fn checks(&self, checks: &[Check]) -> String;
+    /// `prune`.
+    fn pruned(&self, pruned: &Pruned) -> String;
+    /// `run --dry-run`: what would travel.
+    fn plan(&self, plan: &Plan) -> String;
+}

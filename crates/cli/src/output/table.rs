@@ -1,0 +1,289 @@
+//! Results for people: aligned columns, short times, no borders. Readable without colour.
+
+use chrono::{DateTime, Utc};
+use comfy_table::{CellAlignment, ContentArrangement};
+use rgrid_api::artifacts::Artifact;
+use rgrid_api::executions::{Attempt, Execution, ProgramBody};
+use rgrid_api::health::Pruned;
+use rgrid_api::keys::{CreatedKey, Key, Whoami};
+use rgrid_api::workers::Worker;
+use rgrid_core::quantity::{format_bytes, format_duration};
+
+use super::Output;
+use crate::configuration::Configuration;
+use crate::ending;
+use crate::grid::{Check, Health};
+use crate::plan::Plan;
+use crate::terminal::shown;
+
+/// See the module.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Table {
+    /// Columns of the terminal; absent: as wide as it gets.
+    pub columns: Option<u16>,
+    /// Ages are counted from here.
+    pub now: DateTime<Utc>,
+}
+
+/// A program's command line may take this many characters in a list.
+const COMMAND_CHARS: usize = 48;
+
+impl Table {
+    fn rows(&self, header: &[&str], right: &[usize], rows: impl IntoIterator<Item = Vec<String>>) -> String {
+        let mut table = comfy_table::Table::new();
+        table.load_style(comfy_table::presets::NOTHING).force_no_tty();
+        if let Some(columns) = self.columns {
+            table.set_content_arrangement(ContentArrangement::Dynamic).set_width(columns);
+        }
+        if !header.is_empty() {
+            table.set_header(header.iter().copied());
+        }
+        for row in rows {
+            table.add_row(row.into_iter().map(|cell| shown(&cell)));
+        }
+        for index in 0..table.column_count() {
+            let column = table.column_mut(index).expect("it is below the count");
+            column.set_padding((0, 2));
+            if right.contains(&index) {
+                column.set_cell_alignment(CellAlignment::Right);
+            }
+        }
+        table.lines().map(|line| format!("{}\n", line.trim_end())).collect()
+    }
+
+    fn pairs(&self, pairs: impl IntoIterator<Item = (&'static str, String)>) -> String {
+        self.rows(&[], &[], pairs.into_iter().map(|(name, value)| vec![name.to_owned(), value]))
+    }
+
+    fn ago(&self, at: DateTime<Utc>) -> String {
+        format!("{} ago", format_duration(coarse((self.now - at).to_std().unwrap_or_default())))
+    }
+
+    fn ran_for(&self, execution: &Execution) -> Option<String> {
+        let started = execution.started_at?;
+        let end = execution.finished_at.unwrap_or(self.now);
+        Some(format_duration(coarse((end - started).to_std().unwrap_or_default())))
+    }
+}
+
+/// A span as people read it: tenths of seconds only below ten.
+fn coarse(span: std::time::Duration) -> std::time::Duration {
+    if span.as_secs() >= 10 { std::time::Duration::from_secs(span.as_secs()) } else { span }
+}
+
+/// The command line as it was typed, about.
+pub(crate) fn command(execution: &Execution) -> String {
+    let (program, module) = match &execution.program {
+        ProgramBody::Script { path, argv0 } => (argv0.as_ref().unwrap_or(path), ""),
+        ProgramBody::Module { name } => (name, "-m "),
+    };
+    let mut line = format!("{module}{}", quoted(program));
+    for arg in &execution.args {
+        line.push(' ');
+        line.push_str(&quoted(arg));
+    }
+    line
+}
+
+fn quoted(text: &str) -> String {
+    shlex::try_quote(text).map_or_else(|_| shown(text), std::borrow::Cow::into_owned)
+}
+
+fn shortened(text: &str, chars: usize) -> String {
+    if text.chars().count() <= chars {
+        return text.to_owned();
+    }
+    text.chars().take(chars.saturating_sub(3)).chain("...".chars()).collect()
+}
+
+/// A status, with how it ended where the status alone does not say it.
+fn state(execution: &Execution) -> String {
+    match execution.exit_code {
+        Some(code) if execution.status == "failed" => format!("failed ({code})"),
+        Some(_) | None => execution.status.clone(),
+    }
+}
+
+impl Output for Table {
+    fn execution(&self, execution: &Execution, attempts: &[Attempt]) -> String {
+        let mut pairs = vec![("id", execution.id.clone())];
+        pairs.extend(execution.name.clone().map(|name| ("name", name)));
+        pairs.push(("command", command(execution)));
+        pairs.push(("status", state(execution)));
+        pairs.extend(execution.waiting.clone().map(|sentence| ("why", sentence)));
+        pairs.extend(ending::sentence(execution).map(|sentence| ("why", sentence)));
+        pairs.push(("submitted", self.ago(execution.created_at)));
+        pairs.extend(self.ran_for(execution).map(|span| ("ran for", span)));
+        if execution.finished_at.is_none() {
+            pairs.push((
+                "may run for",
+                format_duration(std::time::Duration::from_millis(execution.timeout_ms)),
+            ));
+        }
+        pairs.extend(execution.worker.clone().map(|worker| ("worker", worker)));
+        if attempts.len() > 1 {
+            let list: Vec<_> = attempts
+                .iter()
+                .map(|one| format!("{} {} on {}", one.number, one.state, one.worker))
+                .collect();
+            pairs.push(("attempts", list.join("; ")));
+        }
+        if execution.output_files > 0 {
+            let size = format_bytes(execution.output_bytes);
+            pairs.push((
+                "outputs",
+                format!("{} with {size}: rgrid outputs {}", files(execution.output_files), execution.id),
+            ));
+        }
+        pairs.extend(execution.metadata.iter().map(|(key, value)| ("label", format!("{key}={value}"))));
+        self.pairs(pairs)
+    }
+
+    fn executions(&self, executions: &[Execution]) -> String {
+        if executions.is_empty() {
+            return "there is no execution; `rgrid run SCRIPT` makes one\n".to_owned();
+        }
+        let rows = executions.iter().map(|execution| {
+            vec![
+                execution.id.clone(),
+                state(execution),
+                self.ago(execution.created_at),
+                self.ran_for(execution).unwrap_or_default(),
+                shortened(execution.name.as_ref().unwrap_or(&command(execution)), COMMAND_CHARS),
+            ]
+        });
+        self.rows(&["ID", "STATUS", "SUBMITTED", "RAN FOR", "COMMAND"], &[], rows)
+    }
+
+    fn submitted(&self, execution: &Execution) -> String {
+        format!("{}\n", execution.id)
+    }
+
+    fn ended(&self, _execution: &Execution, _written: &[String]) -> String {
+        String::new()
+    }
+
+    fn cancelled(&self, execution: &Execution) -> String {
+        let had = match execution.outcome {
+            Some(rgrid_api::outcome::OutcomeBody::Cancelled { .. }) => "is",
+            Some(_) | None => "had ended before:",
+        };
+        format!("{} {had} {}\n", execution.id, state(execution))
+    }
+
+    fn extended(&self, execution: &Execution) -> String {
+        let time = format_duration(std::time::Duration::from_millis(execution.timeout_ms));
+        format!("{} may run for {time} in all\n", execution.id)
+    }
+
+    fn outputs(&self, outputs: &[Artifact]) -> String {
+        let rows = outputs.iter().map(|output| {
+            let size = if output.folder { "folder".to_owned() } else { format_bytes(output.size_bytes) };
+            vec![size, output.path.clone()]
+        });
+        self.rows(&[], &[0], rows)
+    }
+
+    fn downloaded(&self, written: &[String]) -> String {
+        written.iter().map(|path| format!("{}\n", shown(path))).collect()
+    }
+
+    fn workers(&self, workers: &[Worker]) -> String {
+        if workers.is_empty() {
+            return "there is no worker now; the next execution starts one\n".to_owned();
+        }
+        let rows = workers.iter().map(|worker| {
+            vec![
+                worker.id.clone(),
+                worker.status.clone(),
+                format!("{} of {}", worker.running, worker.slots),
+                format!(
+                    "{} CPU, {}",
+                    f64::from(worker.capacity.cpu_millis) / 1000.0,
+                    format_bytes(worker.capacity.memory_bytes)
+                ),
+                format!(
+                    "{}, {} network, {} limits",
+                    worker.sandbox.kind, worker.sandbox.network, worker.sandbox.limits
+                ),
+                worker.last_heartbeat_at.map(|at| self.ago(at)).unwrap_or_default(),
+                worker.reason.clone().unwrap_or_default(),
+            ]
+        });
+        self.rows(&["ID", "STATUS", "RUNNING", "SIZE", "SANDBOX", "HEARD OF", "WHY"], &[], rows)
+    }
+
+    fn keys(&self, keys: &[Key]) -> String {
+        let rows = keys.iter().map(|key| {
+            vec![
+                key.id.clone(),
+                key.name.clone(),
+                key.role.as_str().to_owned(),
+                self.ago(key.created_at),
+                match (key.revoked_at, key.last_used_at) {
+                    (Some(at), _) => format!("revoked {}", self.ago(at)),
+                    (None, Some(at)) => format!("used {}", self.ago(at)),
+                    (None, None) => "never used".to_owned(),
+                },
+            ]
+        });
+        self.rows(&["ID", "NAME", "ROLE", "CREATED", "USE"], &[], rows)
+    }
+
+    fn key_created(&self, created: &CreatedKey) -> String {
+        format!("{}\n", created.secret)
+    }
+
+    fn key_revoked(&self, key: &Key) -> String {
+        format!("{} ({}) is revoked\n", key.id, shown(&key.name))
+    }
+
+    fn whoami(&self, whoami: &Whoami, url: &str) -> String {
+        self.pairs([
+            ("grid", format!("{url} (rgrid {}, {})", whoami.version, whoami.grid_id)),
+            ("account", format!("{} ({})", whoami.account, whoami.account_id)),
+            ("key", format!("{} ({}, {})", whoami.key.name, whoami.key.role.as_str(), whoami.key.id)),
+        ])
+    }
+
+    fn configuration(&self, configuration: &Configuration) -> String {
+        self.pairs(configuration.rows())
+    }
+
+    fn checks(&self, checks: &[Check]) -> String {
+        let mut out = String::new();
+        for check in checks {
+            let (mark, text) = match &check.health {
+                Health::Good(found) => ("ok     ", shown(found)),
+                Health::Limited(found) => ("limited", shown(found)),
+                Health::Bad { problem, fix } => {
+                    ("REPAIR ", format!("{}\n         next: {}", shown(problem), shown(fix)))
+                }
+            };
+            out.push_str(&format!("{mark}  {}: {text}\n", shown(&check.what)));
+        }
+        out
+    }
+
+    fn pruned(&self, pruned: &Pruned) -> String {
+        format!(
+            "removed {} that nothing needs, with {}, and {} beyond their retention\n",
+            files(pruned.blobs),
+            format_bytes(pruned.bytes),
+            if pruned.executions == 1 {
+                "one execution".to_owned()
+            } else {
+                format!("{} executions", pruned.executions)
+            },
+        )
+    }
+
+    fn plan(&self, plan: &Plan) -> String {
+        plan.to_text()
+    }
+}
+
+/// A number of files, in words that fit it.
+pub(crate) fn files(number: u64) -> String {
+    if number == 1 { "one file".to_owned() } else { format!("{number} files") }
+}

@@ -1,0 +1,95 @@
+//! What every command works with: the options, the person's terminal, and the connection to the grid.
+
+use std::cell::RefCell;
+
+use rgrid_api::client::{Client, ClientError};
+
+use crate::args::Globals;
+use crate::errors::Error;
+use crate::grid::{EmbeddedGrid, GridAddress, Wishes};
+use crate::output::{Json, Output, Quiet, Table};
+use crate::terminal::{Notes, Terminal};
+
+/// One command's surroundings.
+pub(crate) struct Session<'a, G> {
+    pub globals: Globals,
+    pub terminal: Terminal,
+    pub notes: Notes,
+    grid: &'a G,
+}
+
+impl<'a, G: EmbeddedGrid> Session<'a, G> {
+    pub(crate) fn new(globals: Globals, grid: &'a G) -> Self {
+        let terminal = Terminal::look();
+        Self { notes: Notes::new(terminal, globals.quiet), terminal, globals, grid }
+    }
+
+    /// The grid of this machine.
+    pub(crate) fn embedded(&self) -> &'a G {
+        self.grid
+    }
+
+    /// How results are printed.
+    pub(crate) fn output(&self) -> Box<dyn Output> {
+        match (self.globals.json, self.globals.quiet) {
+            (true, _) => Box::new(Json),
+            (false, true) => Box::new(Quiet),
+            (false, false) => Box::new(Table { columns: self.terminal.columns, now: chrono::Utc::now() }),
+        }
+    }
+
+    /// The connection to the grid of DESIGN section 5. Nothing is sent; the one of this machine is started.
+    pub(crate) async fn connect(&self) -> Result<Connection, Error> {
+        let (address, embedded) = match Wishes::look(self.globals.profile.as_deref()).choose()?.1 {
+            Some(address) => (address, false),
+            None => (self.start().await?, true),
+        };
+        Connection::new(&address, embedded)
+    }
+
+    async fn start(&self) -> Result<GridAddress, Error> {
+        self.grid.ensure(&|sentence| self.notes.say(sentence)).await.map_err(Error::EmbeddedGrid)
+    }
+
+    /// Looks again where the grid of this machine is, and starts it if it is gone. Another grid stays where it is.
+    pub(crate) async fn renew(&self, connection: &Connection) -> Result<(), Error> {
+        if connection.embedded {
+            let address = self.start().await?;
+            *connection.client.borrow_mut() = new_client(&address)?;
+        }
+        Ok(())
+    }
+}
+
+/// A connection, shared by all that a command does at once.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    client: RefCell<Client>,
+    /// It is the grid of this machine.
+    pub embedded: bool,
+}
+
+impl Connection {
+    pub(crate) fn new(address: &GridAddress, embedded: bool) -> Result<Self, Error> {
+        Ok(Self { client: RefCell::new(new_client(address)?), embedded })
+    }
+
+    /// The client as of now.
+    pub(crate) fn client(&self) -> Client {
+        self.client.borrow().clone()
+    }
+
+    /// The grid's address.
+    pub(crate) fn url(&self) -> String {
+        self.client.borrow().url().to_owned()
+    }
+
+    /// A failed call as the person is told of it.
+    pub(crate) fn failed(&self, source: ClientError) -> Error {
+        Error::grid(&self.url(), source)
+    }
+}
+
+fn new_client(address: &GridAddress) -> Result<Client, Error> {
+    Client::new(&address.url, &address.key).map_err(|source| Error::grid(&address.url, source))
+}

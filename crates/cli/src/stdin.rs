@@ -1,0 +1,151 @@
+//! Piped stdin on its way to a running script. It is read as the grid takes it, never awaited: the script's end ends
+//! the command, whatever the pipe does.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::AsFd;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::time::Duration;
+
+use rgrid_api::logs::WriteStdin;
+use rgrid_core::limits::STDIN_BYTES_MAX;
+use rgrid_core::quantity::format_bytes;
+use tokio::sync::mpsc;
+
+use crate::errors::Error;
+use crate::patience::{Again, FOLLOW_PATIENCE, Patience};
+use crate::session::Connection;
+use crate::terminal::{Notes, Terminal};
+
+/// One read of the pipe.
+const READ_BYTES: usize = 64 << 10;
+/// Reads that may wait for the grid.
+const READS_WAITING_MAX: usize = 16;
+/// One request holds at most this many bytes.
+const REQUEST_BYTES_MAX: usize = 1 << 20;
+/// The pause after the grid's buffer was found full.
+const FULL_PAUSE: Duration = Duration::from_millis(20);
+/// The longest such pause.
+const FULL_PAUSE_MAX: Duration = Duration::from_secs(1);
+
+/// True when there is something to stream: a pipe, a file or a socket, and not a terminal or `/dev/null`.
+pub(crate) fn is_piped(terminal: Terminal) -> bool {
+    if terminal.stdin {
+        return false;
+    }
+    let Ok(copy) = io::stdin().as_fd().try_clone_to_owned() else { return false };
+    let Ok(found) = File::from(copy).metadata() else { return false };
+    !(found.file_type().is_char_device() && found.rdev() == null_device())
+}
+
+fn null_device() -> u64 {
+    std::fs::metadata("/dev/null").map_or(u64::MAX, |found| found.rdev())
+}
+
+/// The bytes of stdin, read by a thread of their own: a read of a silent pipe can be neither polled nor ended. The
+/// thread dies with the process. The channel's end is the end of stdin.
+fn reads() -> mpsc::Receiver<io::Result<Vec<u8>>> {
+    let (sender, receiver) = mpsc::channel(READS_WAITING_MAX);
+    std::thread::spawn(move || {
+        let mut stdin = io::stdin();
+        let mut buffer = vec![0; READ_BYTES];
+        loop {
+            let read = match stdin.read(&mut buffer) {
+                Ok(0) => return,
+                Ok(n) => Ok(buffer[..n].to_vec()),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => Err(error),
+            };
+            let failed = read.is_err();
+            if sender.blocking_send(read).is_err() || failed {
+                return;
+            }
+        }
+    });
+    receiver
+}
+
+/// Streams stdin to execution `id` until it ends, or the script wants no more.
+pub(crate) async fn pump(connection: &Connection, id: &str, notes: Notes) -> Result<(), Error> {
+    let mut reads = reads();
+    let mut offset = 0;
+    let mut waiting = Vec::new();
+    let mut eof = false;
+    while !eof {
+        match reads.recv().await {
+            Some(read) => append(&mut waiting, read)?,
+            None => eof = true,
+        }
+        // What is there already goes along.
+        while waiting.len() < REQUEST_BYTES_MAX {
+            match reads.try_recv() {
+                Ok(read) => append(&mut waiting, read)?,
+                Err(mpsc::error::TryRecvError::Empty) => break,
+                Err(mpsc::error::TryRecvError::Disconnected) => {
+                    eof = true;
+                    break;
+                }
+            }
+        }
+        if offset + waiting.len() as u64 > STDIN_BYTES_MAX {
+            notes.insist(&format!(
+                "more than {} on standard input: what is beyond was not sent; give a file as an argument instead",
+                format_bytes(STDIN_BYTES_MAX)
+            ));
+            waiting.truncate((STDIN_BYTES_MAX - offset) as usize);
+            eof = true;
+        }
+        if !send(connection, id, &mut offset, std::mem::take(&mut waiting), eof).await? {
+            return Ok(());
+        }
+    }
+    Ok(())
+}
+
+fn append(waiting: &mut Vec<u8>, read: io::Result<Vec<u8>>) -> Result<(), Error> {
+    let bytes =
+        read.map_err(|source| Error::File { doing: "read", path: "standard input".into(), source })?;
+    waiting.extend_from_slice(&bytes);
+    Ok(())
+}
+
+/// Sends `bytes`, however often it takes. False when the script wants no more.
+async fn send(
+    connection: &Connection,
+    id: &str,
+    offset: &mut u64,
+    bytes: Vec<u8>,
+    eof: bool,
+) -> Result<bool, Error> {
+    let end = *offset + bytes.len() as u64;
+    let mut rest = bytes;
+    let mut patience = Patience::new(FOLLOW_PATIENCE);
+    let mut full_pause = FULL_PAUSE;
+    loop {
+        let query = WriteStdin { offset: *offset, eof };
+        match connection.client().write_stdin(id, &query, rest.clone()).await {
+            Ok(written) => {
+                patience.restored();
+                let taken = written.next.clamp(*offset, end);
+                rest.drain(..(taken - *offset) as usize);
+                let moved = taken > *offset;
+                *offset = taken;
+                if !written.wanted || *offset == end {
+                    return Ok(written.wanted);
+                }
+                if moved {
+                    full_pause = FULL_PAUSE;
+                } else {
+                    tokio::time::sleep(full_pause).await;
+                    full_pause = (full_pause * 2).min(FULL_PAUSE_MAX);
+                }
+            }
+            // The follow says so, and ends the command if it lasts.
+            Err(error) if error.is_passing() => match patience.failed().await {
+                Again::Try { .. } => {}
+                Again::GiveUp => return Err(connection.failed(error)),
+            },
+            Err(error) => return Err(connection.failed(error)),
+        }
+    }
+}

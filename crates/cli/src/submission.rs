@@ -1,0 +1,187 @@
+//! From a command line and what was found to an execution on the grid.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use rgrid_api::client::ClientError;
+use rgrid_api::executions::{CreateExecution, Created, InputBody, ProgramBody};
+use rgrid_core::runtime::DEFAULT_RUNTIME;
+
+use crate::args::RunArgs;
+use crate::discovery::interpreter::{self, Interpreter};
+use crate::discovery::{self, Discovery, Target};
+use crate::environment;
+use crate::errors::Error;
+use crate::grid::EmbeddedGrid;
+use crate::patience::{Again, CALL_PATIENCE, Patience};
+use crate::project::{self, Defaults};
+use crate::session::{Connection, Session};
+use crate::terminal::Terminal;
+
+/// All that is known before a grid is asked.
+#[derive(Debug)]
+pub(crate) struct Prepared {
+    pub discovery: Discovery,
+    pub interpreter: Option<Interpreter>,
+    pub body: CreateExecution,
+}
+
+/// The program and its own arguments, as typed.
+fn program(args: &RunArgs) -> (Target, Vec<String>) {
+    match args.module.split_first() {
+        // `-mNAME` leaves the arguments to the positional ones.
+        Some((module, rest)) => {
+            (Target::Module(module.clone()), rest.iter().chain(&args.script).cloned().collect())
+        }
+        None => {
+            let (script, rest) = args.script.split_first().expect("the parser asks for a script or a module");
+            (Target::Script(PathBuf::from(script)), rest.to_vec())
+        }
+    }
+}
+
+/// Where hashes and interpreters are remembered.
+fn cache_folder() -> Option<PathBuf> {
+    std::env::home_dir().filter(|home| home.is_absolute()).map(|home| home.join(".rgrid/cache"))
+}
+
+/// Finds what must travel and writes the submission.
+pub(crate) fn prepare(args: &RunArgs, terminal: Terminal, stdin: bool) -> Result<Prepared, Error> {
+    let cwd = working_folder()?;
+    let (target, script_args) = program(args);
+    let near = match &target {
+        Target::Script(script) => cwd.join(script).parent().map_or_else(|| cwd.clone(), Path::to_owned),
+        Target::Module(_) => cwd.clone(),
+    };
+    let defaults = project::defaults(&near)?;
+    let paths = |own: &[String], more: &[String]| own.iter().chain(more).map(PathBuf::from).collect();
+    let request = discovery::Request {
+        program: target.clone(),
+        args: script_args.iter().map(Into::into).collect(),
+        cwd: cwd.clone(),
+        inputs: paths(&args.input, &defaults.input),
+        no_inputs: paths(&args.no_input, &defaults.no_input),
+        includes: args.include.iter().chain(&defaults.include).cloned().collect(),
+        outputs: paths(&args.output, &defaults.output),
+        home: std::env::home_dir(),
+        cache_folder: cache_folder(),
+    };
+    let discovery = discovery::discover(&request).map_err(Error::Discovery)?;
+    let place = interpreter::Place {
+        script_folder: Path::new(discovery.first_on_path.as_str()),
+        root: Path::new(discovery.project_root.as_str()),
+        cwd: &cwd,
+        cache_folder: request.cache_folder.as_deref(),
+    };
+    // Without one here the worker's serves: this is no reason to refuse.
+    let interpreter = interpreter::find(place, &interpreter::Variables::of_process()).ok();
+    let body = body(args, &defaults, &discovery, interpreter.as_ref(), terminal, stdin)?;
+    Ok(Prepared { discovery, interpreter, body })
+}
+
+/// The working directory, spelled as the shell spells it where that is the same folder: `getcwd` resolves links, and
+/// so does Python's.
+fn working_folder() -> Result<PathBuf, Error> {
+    std::env::current_dir().map_err(|source| Error::File { doing: "read", path: PathBuf::from("."), source })
+}
+
+fn body(
+    args: &RunArgs,
+    defaults: &Defaults,
+    discovery: &Discovery,
+    interpreter: Option<&Interpreter>,
+    terminal: Terminal,
+    stdin: bool,
+) -> Result<CreateExecution, Error> {
+    let wanted_runtime = args.runtime.or(defaults.runtime);
+    let own_runtime = interpreter.and_then(Interpreter::runtime);
+    let runtime = wanted_runtime.or(own_runtime).unwrap_or(DEFAULT_RUNTIME);
+    // The person's own Python serves unless another version was asked for.
+    let own = interpreter.filter(|_| wanted_runtime.is_none() || wanted_runtime == own_runtime);
+    let millis = |time: std::time::Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+    let body = CreateExecution {
+        name: args.name.clone(),
+        program: ProgramBody::from(&discovery.program),
+        args: discovery.args.clone(),
+        cwd: discovery.cwd.to_string(),
+        project_root: discovery.project_root.to_string(),
+        inputs: discovery.inputs.iter().map(|found| InputBody::from(&found.input)).collect(),
+        runtime: runtime.to_string(),
+        interpreter: own.and_then(|found| found.path.to_str().map(str::to_owned)),
+        environment: environment::collect(
+            &args.env,
+            &args.env_file,
+            &environment::own(),
+            terminal,
+            environment::zone(),
+        )?,
+        stdin,
+        cpu_millis: args.cpu.or(defaults.cpu_millis),
+        memory_bytes: args.memory.or(defaults.memory_bytes),
+        disk_bytes: args.disk.or(defaults.disk_bytes),
+        timeout_ms: args.timeout.or(defaults.timeout).map(millis),
+        grace_ms: None,
+        retries: args.retries.or(defaults.retries),
+        retry_on: args.retry_on.clone(),
+        network: if args.no_network { Some(false) } else { defaults.network },
+        output_roots: discovery.output_roots.iter().map(ToString::to_string).collect(),
+        outputs: discovery.outputs.iter().map(ToString::to_string).collect(),
+        priority: args.priority.unwrap_or_default(),
+        metadata: metadata(&args.metadata)?,
+        follow: !args.detach,
+    };
+    // What the grid would refuse is refused here, before a grid is started for it.
+    body.parse().map_err(|refusal| Error::Submission { refusal })?;
+    Ok(body)
+}
+
+fn metadata(labels: &[String]) -> Result<BTreeMap<String, String>, Error> {
+    labels
+        .iter()
+        .map(|label| match label.split_once('=') {
+            Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+            Some(_) | None => Err(Error::Option {
+                option: "--metadata",
+                problem: format!("{label:?} is not of the form NAME=VALUE"),
+            }),
+        })
+        .collect()
+}
+
+/// A fresh idempotency key: 128 random bits.
+pub(crate) fn idempotency_key() -> Result<String, Error> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).map_err(|error| Error::File {
+        doing: "read",
+        path: "the system's random numbers".into(),
+        source: std::io::Error::other(error.to_string()),
+    })?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// Hands the submission over. The key makes it safe to repeat when an answer is lost.
+pub(crate) async fn submit<G: EmbeddedGrid>(
+    session: &Session<'_, G>,
+    connection: &Connection,
+    body: &CreateExecution,
+) -> Result<Created, Error> {
+    let key = idempotency_key()?;
+    let mut patience = Patience::new(CALL_PATIENCE);
+    loop {
+        let error = match connection.client().create_execution(body, &key).await {
+            Ok(created) => return Ok(created),
+            Err(error) => error,
+        };
+        if !error.is_passing() {
+            return Err(connection.failed(error));
+        }
+        match patience.failed().await {
+            Again::GiveUp => return Err(connection.failed(error)),
+            Again::Try { tell: true } => session.notes.say("the grid does not answer; trying again"),
+            Again::Try { tell: false } => {}
+        }
+        if matches!(error, ClientError::Unreachable { .. }) {
+            session.renew(connection).await?;
+        }
+    }
+}
