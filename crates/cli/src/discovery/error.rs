@@ -45,7 +45,9 @@ pub enum DiscoveryError {
         name: String,
     },
     /// The project's folder would be `/`.
-    #[error("the script lies in / itself, and the whole file system is never a project; move it into a folder of its own")]
+    #[error(
+        "the script lies in / itself, and the whole file system is never a project; move it into a folder of its own"
+    )]
     RootIsSlash,
     /// An argument or `--input` names `/`, the home folder, or a folder above it.
     #[error("{} is never sent whole; name a folder in it{}", .path.display(), unless_text(.argument))]
@@ -86,14 +88,6 @@ pub enum DiscoveryError {
     /// A path that no file system takes, or that is not absolute.
     #[error(transparent)]
     Path(#[from] rgrid_core::path::PathError),
-    /// `--include` is not a pattern.
-    #[error("--include {pattern:?} is not a pattern: {problem}")]
-    Pattern {
-        /// As typed.
-        pattern: String,
-        /// What about it.
-        problem: String,
-    },
     /// More files than a manifest may hold.
     #[error(
         "{files} files would travel, and at most {} may; narrow it with --no-input PATH or a .rgridignore",

@@ -3,18 +3,39 @@
 //!
 //! `discover` answers with a manifest whose every line has a reason, so that `--dry-run` can print why.
 
+mod arguments;
 pub mod consent;
 mod error;
+mod evaluate;
+mod gather;
 pub mod hashes;
+mod ignored;
 pub mod interpreter;
+mod manifest;
+mod mentions;
+mod modules;
+mod pattern;
+mod place;
+mod program;
+mod scan;
+mod sources;
+mod standard_library;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::SystemTime;
 
 use rgrid_core::path::AbsolutePath;
 use rgrid_core::submission::{Input, Program};
 
 pub use error::DiscoveryError;
+
+use gather::{Extent, Gather, Naming};
+use hashes::Remembered;
+use ignored::{Rules, Strictness};
+use mentions::Ground;
+use place::{absolute, portable};
+use sources::Sources;
 
 /// What the user asked to run, as typed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -123,8 +144,10 @@ pub enum Obstacle {
         /// Its size.
         size_bytes: u64,
     },
-    /// The script lists a folder that is never sent whole: `/`, the home folder, or one above the project.
+    /// The script lists a folder that is never sent whole: `/`, the home folder, or one above it.
     WholeDisk,
+    /// A literal names it, and it lies outside the project.
+    OutsideProject,
 }
 
 /// Something that is named and does not travel.
@@ -176,8 +199,83 @@ pub struct Discovery {
     pub warnings: Vec<String>,
 }
 
+/// Rounds of following: each one takes what the sources found in the round before name.
+const ROUNDS_MAX: usize = 32;
+
 /// Finds what must travel.
 pub fn discover(request: &Request) -> Result<Discovery, DiscoveryError> {
-    let _ = request;
-    Err(DiscoveryError::FromStdin)
+    let found = program::find(request)?;
+    let args = arguments::texts(request)?;
+    let cwd = portable(&request.cwd)?;
+    let home = request.home.as_deref().map(|home| home.canonicalize().unwrap_or_else(|_| home.to_owned()));
+    let request = &Request { home: home.clone(), ..request.clone() };
+    let root = place::project_root(&found.folder, &request.cwd);
+    if root.parent().is_none() {
+        return Err(DiscoveryError::RootIsSlash);
+    }
+    let no_inputs = request.no_inputs.iter().map(|path| absolute(&request.cwd, path)).collect();
+    let rules = Rules::of_project(&root, home.as_deref(), no_inputs);
+    let mut gather = Gather::new(rules, vec![root.clone()]);
+    let mut remembered = Remembered::load(request.cache_folder.as_deref(), &root, SystemTime::now());
+    let mut sources = Sources::new(found.first_on_path.clone());
+    let ground = Ground {
+        cwd: &request.cwd,
+        cwd_text: cwd.as_str(),
+        home: home.as_deref(),
+        script_folder: &found.first_on_path,
+        root: &root,
+        root_real: root.canonicalize().unwrap_or_else(|_| root.clone()),
+    };
+
+    for folder in found.link_roots {
+        gather.add_link_root(folder);
+    }
+    for path in &found.travels {
+        // The script was named outright: no rule stands against it.
+        let naming = Naming { reason: &Reason::Program, named: path, strictness: Strictness::All };
+        if let Err(obstacle) = gather.try_add(path, Extent::Whole, naming)? {
+            return Err(program::refused(path, &obstacle));
+        }
+    }
+    found.sources.into_iter().for_each(|source| sources.follow(source));
+    let named = arguments::take_arguments(request, &args, &mut gather, &mut sources)?;
+    arguments::take_inputs(request, &mut gather, &mut sources)?;
+    let mut warnings = named.warnings;
+    warnings.extend(arguments::take_includes(request, &mut gather)?);
+
+    for _ in 0..ROUNDS_MAX {
+        let mut news = sources.read_waiting(&mut gather, &mut remembered)?;
+        let folders = mentions::module_paths(&sources, &ground);
+        if sources.add_module_folders(&folders, &request.cwd) {
+            continue;
+        }
+        mentions::take_mentions(&mut sources, &mut gather, &ground)?;
+        news &= sources.is_waiting();
+        if !news {
+            break;
+        }
+    }
+
+    let third_party_imports = sources.third_party()?;
+    let project_root = portable(&root)?;
+    let outside = named.output_roots.into_iter().filter(|folder| !folder.is_within(&project_root));
+    let mut output_roots: Vec<_> = std::iter::once(project_root.clone()).chain(outside).collect();
+    output_roots.dedup();
+    let outputs = request.outputs.iter().map(|path| portable(&absolute(&request.cwd, path)));
+    let outputs = outputs.collect::<Result<_, _>>()?;
+    let (inputs, not_sent) = manifest::seal(gather, &mut remembered)?;
+    remembered.save();
+    Ok(Discovery {
+        program: found.program,
+        args,
+        cwd,
+        project_root,
+        first_on_path: portable(&found.first_on_path)?,
+        inputs,
+        not_sent,
+        output_roots,
+        outputs,
+        third_party_imports,
+        warnings,
+    })
 }
