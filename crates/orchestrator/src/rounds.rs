@@ -32,6 +32,9 @@ pub struct Config {
     pub holder: String,
     /// What the operator wants of the fleet.
     pub policy: FleetPolicy,
+    /// Cancelled when this grid shall make way for another: no worker is added, and those of this machine finish
+    /// what they hold and leave.
+    pub retire: CancellationToken,
 }
 
 /// The three duties, in the order in which they act.
@@ -125,12 +128,14 @@ impl State {
             self.failures = Failures::default();
         }
         let fleet = view(&rows, cloud.name(), listing.as_ref(), self.failures);
+        let workers_max = if config.retire.is_cancelled() { 0 } else { config.policy.workers_max };
+        let policy = FleetPolicy { workers_max, ..config.policy.clone() };
         let round = Round { store, cloud, term: &term, rows: &rows, listing: listing.as_ref() };
         for (duty, _) in DUTIES {
             let actions = match duty {
-                "health" => health::plan(&fleet, &config.policy, rows.now, self.judge_after),
-                "provisioning" => provisioning::plan(&fleet, &config.policy, rows.now),
-                _ => lifecycle::plan(&fleet, &config.policy, rows.now),
+                "health" => health::plan(&fleet, &policy, rows.now, self.judge_after),
+                "provisioning" => provisioning::plan(&fleet, &policy, rows.now),
+                _ => lifecycle::plan(&fleet, &policy, rows.now),
             };
             let mut whole = true;
             for (action, reason) in &actions {

@@ -15,13 +15,14 @@ use clap::{CommandFactory as _, Parser as _};
 
 use command_line::{CommandLine, Entry};
 use embedded::ThisMachine;
+use rgrid_runner::sandbox::{LAUNCH_ARGUMENT, launch_main};
 
 fn main() -> ExitCode {
     // Entries that become another program, or the inside of a sandbox: before anything of ours is set up.
-    let mut args = std::env::args_os();
-    match args.nth(1).as_deref().and_then(OsStr::to_str) {
+    let mut args = std::env::args_os().skip(1);
+    match args.next().as_deref().and_then(OsStr::to_str) {
+        Some(LAUNCH_ARGUMENT) => std::process::exit(launch_main(&args.collect::<Vec<_>>())),
         Some(embedded::process::TIED) => return embedded::process::exec_tied(args),
-        Some(rgrid_runner::sandbox::LAUNCH) => return rgrid_runner::sandbox::launch(args),
         Some(_) | None => {}
     }
     // Fails only when a provider is installed already, and nobody else does that.

@@ -17,6 +17,10 @@ pub fn plan(view: &FleetView, policy: &FleetPolicy, now: Timestamp) -> Vec<(Acti
         let holds_nothing = worker.open_attempts == 0;
         let idle = worker.idle_since.map(|start| since(now, start));
         match worker.status {
+            // A policy without workers is how a grid of one machine makes way for a newer one.
+            WorkerStatus::Active if worker.backing == Backing::Local && policy.workers_max == 0 => {
+                actions.push((Action::Drain(worker.id), Reason::NotWanted));
+            }
             WorkerStatus::Active => {
                 if let (Backing::Local, Some(time)) = (worker.backing, idle)
                     && holds_nothing

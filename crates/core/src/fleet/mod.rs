@@ -220,6 +220,8 @@ pub enum Reason {
     },
     /// It has had no work for this long.
     Idle(Duration),
+    /// The policy allows no worker any more.
+    NotWanted,
     /// It is draining and holds nothing any more.
     Drained,
     /// It is dead or never joined, and nothing is expected of it.
@@ -242,6 +244,7 @@ impl fmt::Display for Reason {
                 write!(f, "executions waiting: {executions}, places for them: {places}")
             }
             Self::Idle(time) => write!(f, "idle for {}", format_duration(*time)),
+            Self::NotWanted => f.write_str("this grid makes way for another"),
             Self::Drained => f.write_str("drained"),
             Self::Useless => f.write_str("nothing is expected of it"),
             Self::StillThere => f.write_str("its machine is still there"),

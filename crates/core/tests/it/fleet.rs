@@ -146,6 +146,16 @@ fn an_idle_local_worker_is_released_after_its_minute() {
 }
 
 #[test]
+fn a_grid_that_makes_way_drains_its_workers_and_adds_none() {
+    let policy = FleetPolicy { workers_max: 0, ..FleetPolicy::embedded(MACHINE, 2) };
+    let retiring = view(vec![busy(1, 1)], vec![demand(9)]);
+    let plan = fleet::plan(&retiring, &policy, at(101), None);
+    let reasons: Vec<String> = plan.actions.iter().map(|(_, reason)| reason.to_string()).collect();
+    assert_eq!(reasons, ["this grid makes way for another"]);
+    assert!(matches!(plan.actions[0].0, fleet::Action::Drain(_)));
+}
+
+#[test]
 fn a_killed_local_worker_is_dead_at_once_even_when_nobody_is_judged_by_silence() {
     let killed = WorkerView { machine: Machine::Absent, ..busy(1, 1) };
     insta::assert_snapshot!(plan_text(&view(vec![killed], vec![]), 101, Some(500)), @"mark dead: its machine is gone");

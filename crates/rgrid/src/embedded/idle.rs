@@ -9,6 +9,7 @@ use rgrid_store::Store;
 use rgrid_store::executions::Filter;
 use tokio::signal::unix::Signal;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 /// How often it is looked at, at most; shorter idle times are looked at more often.
 const LOOK_MAX: Duration = Duration::from_secs(10);
@@ -33,12 +34,19 @@ pub(crate) async fn wait(store: &Store, account: AccountId, port: u16, idle: Dur
     }
 }
 
-/// Returns when a newer version has asked for our place and nothing runs any more. What is queued waits for it.
-pub(crate) async fn after_replacement(store: &Store, account: AccountId, asked: &mut Signal) {
+/// Returns when a newer version has asked for our place and nothing runs any more. What is queued waits for it:
+/// `retire` sees to it that nothing new is started.
+pub(crate) async fn after_replacement(
+    store: &Store,
+    account: AccountId,
+    asked: &mut Signal,
+    retire: &CancellationToken,
+) {
     if asked.recv().await.is_none() {
         return std::future::pending().await;
     }
     tracing::info!("a newer version asks for our place");
+    retire.cancel();
     while !has_none(store, account, &[Status::Running]).await {
         tokio::time::sleep(REPLACE_LOOK).await;
     }

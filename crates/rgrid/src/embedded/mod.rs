@@ -11,7 +11,7 @@ mod postgres;
 pub(crate) mod process;
 mod start;
 pub(crate) mod stop;
-mod tools;
+pub(crate) mod tools;
 mod weight;
 
 use rgrid_cli::{Check, EmbeddedGrid, GridAddress};

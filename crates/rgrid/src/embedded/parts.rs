@@ -72,7 +72,12 @@ impl Grid {
         let (api_stop, fleet_stop) = (CancellationToken::new(), CancellationToken::new());
         let api_config = rgrid_server::Config { public_url: None, version: VERSION.to_owned() };
         let mut api = tokio::spawn(rgrid_server::run(api_config, store.clone(), listener, api_stop.clone()));
-        let fleet_config = rgrid_orchestrator::Config { holder: HOLDER.to_owned(), policy: self.policy()? };
+        let retire = CancellationToken::new();
+        let fleet_config = rgrid_orchestrator::Config {
+            holder: HOLDER.to_owned(),
+            policy: self.policy()?,
+            retire: retire.clone(),
+        };
         let local = Local::new(self.runner_command(&url)?);
         let mut fleet =
             tokio::spawn(rgrid_orchestrator::run(fleet_config, store.clone(), local, fleet_stop.clone()));
@@ -85,8 +90,8 @@ impl Grid {
             () = stop.cancelled() => Ok(Ended::Told),
             () = idle::wait(&store, account, address.port(), self.config.idle),
                 if self.attachment == Attachment::Background => Ok(Ended::Idle),
-            () = idle::after_replacement(&store, account, &mut replace) => Ok(Ended::Replaced),
-            () = weight::keep(&store, account, &self.home, self.config) => unreachable!("this duty has no end"),
+            () = idle::after_replacement(&store, account, &mut replace, &retire) => Ok(Ended::Replaced),
+            () = weight::keep(&store, &self.home, self.config) => unreachable!("this duty has no end"),
             ended = &mut api => Err(part_ended("API", ended)),
             ended = &mut fleet => Err(part_ended("orchestrator", ended)),
         };

@@ -2,12 +2,10 @@
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};
-use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::time::Duration;
 
 use nix::sys::statvfs::statvfs;
-use rgrid_core::id::AccountId;
 use rgrid_core::quantity::format_bytes;
 use rgrid_store::Store;
 
@@ -19,40 +17,24 @@ use crate::config::EmbeddedConfig;
 const PERIOD: Duration = Duration::from_secs(60);
 /// A log above this is cut to its newest half.
 const LOG_BYTES_MAX: u64 = 8 << 20;
-/// Bytes of a block in `st_blocks`, whatever the file system.
-const BLOCK_BYTES: u64 = 512;
 
 /// Keeps the grid within its share of the disk, for as long as it lives.
-pub(crate) async fn keep(store: &Store, account: AccountId, home: &Home, config: EmbeddedConfig) {
+pub(crate) async fn keep(store: &Store, home: &Home, config: EmbeddedConfig) {
     loop {
         tokio::time::sleep(PERIOD).await;
         limit_log(&home.postgres_log());
         limit_log(&home.daemon_log());
-        if let Err(error) = keep_store(store, account, home, config).await {
+        if let Err(error) = keep_store(store, home, config).await {
             tracing::warn!(error = &*error, "the store cannot be kept within its cap");
         }
     }
 }
 
-async fn keep_store(
-    store: &Store,
-    account: AccountId,
-    home: &Home,
-    config: EmbeddedConfig,
-) -> anyhow::Result<()> {
-    let objects = home.objects();
-    let cap = cap(&objects, config)?;
-    // A walk over a big store takes a while, and nobody waits for it.
-    let taken = tokio::task::spawn_blocking(move || folder_bytes(&objects)).await??;
-    if taken > cap {
-        let pruned = store.prune(account).await?;
-        tracing::info!(
-            taken = format_bytes(taken),
-            cap = format_bytes(cap),
-            blobs = pruned.blobs,
-            bytes = pruned.bytes,
-            "the store was over its cap"
-        );
+async fn keep_store(store: &Store, home: &Home, config: EmbeddedConfig) -> anyhow::Result<()> {
+    let cap = cap(&home.objects(), config)?;
+    let gone = store.shrink_blobs(cap).await?;
+    if gone.blobs > 0 {
+        tracing::info!(cap = format_bytes(cap), bytes = gone.bytes, blobs = gone.blobs, "the store was over its cap");
     }
     Ok(())
 }
@@ -62,21 +44,6 @@ fn cap(objects: &Path, config: EmbeddedConfig) -> io::Result<u64> {
     let disk = statvfs(objects)?;
     let share = disk.blocks() * disk.fragment_size() / 100 * config.store_percent;
     Ok(config.store_bytes.min(share))
-}
-
-/// What a folder really takes. Files that vanish meanwhile are no error.
-fn folder_bytes(folder: &Path) -> io::Result<u64> {
-    let mut bytes = 0;
-    for entry in fs::read_dir(folder)? {
-        let entry = entry?;
-        match entry.metadata() {
-            Ok(about) if about.is_dir() => bytes += folder_bytes(&entry.path())?,
-            Ok(about) => bytes += about.blocks() * BLOCK_BYTES,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(bytes)
 }
 
 /// Cuts a log that has grown too long. Whoever writes to it appends, so the next line lands at the new end.

@@ -1,16 +1,18 @@
 //! `rgrid runner`: runs executions on this machine. It is told an address and a token, and nothing else of the grid.
 
 use std::io::BufRead as _;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
 use nix::sys::prctl;
 use nix::sys::signal::Signal;
-use rgrid_runner::JoinSource;
+use rgrid_runner::{JoinSource, NetworkPolicy};
 use tokio_util::sync::CancellationToken;
 
 use crate::command_line::RunnerArgs;
 use crate::config::RunnerConfig;
+use crate::embedded::tools;
 
 pub(crate) fn run(args: &RunnerArgs) -> ExitCode {
     let (embedded, parent) = (args.embedded, args.parent);
@@ -29,6 +31,9 @@ pub(crate) fn run(args: &RunnerArgs) -> ExitCode {
             data_folder: config.data_folder,
             slots: config.slots,
             embedded,
+            launcher: our_program()?,
+            bwrap: tools::find("bwrap"),
+            network: NetworkPolicy::default(),
         })
     };
     super::serve(&args.service, args.flags(), configure, serve)
@@ -47,6 +52,14 @@ fn tie_to(parent: i32) -> anyhow::Result<()> {
         "the daemon that started this runner has ended"
     );
     Ok(())
+}
+
+/// The file of this program, which is also the launcher inside a sandbox. An update may have replaced it while we
+/// run; then the new one lies in its place.
+fn our_program() -> anyhow::Result<PathBuf> {
+    let program = std::env::current_exe().context("this program cannot find itself")?;
+    let replaced = program.to_str().and_then(|path| path.strip_suffix(" (deleted)")).map(PathBuf::from);
+    Ok(replaced.filter(|path| path.exists()).unwrap_or(program))
 }
 
 fn first_line() -> anyhow::Result<String> {
