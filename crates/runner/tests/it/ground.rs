@@ -103,16 +103,28 @@ impl Ground {
 
     /// Starts a job; the streams are pipes.
     pub(crate) async fn start(&self, job: Job<'_>) -> Result<Started, SandboxError> {
-        let root = self.workspace(job.slot);
+        self.start_changed(job, &|_| {}).await
+    }
+
+    /// Starts a job in a workspace that a test has made.
+    pub(crate) async fn start_in(&self, root: PathBuf, job: Job<'_>) -> Result<Started, SandboxError> {
+        self.start_changed(job, &|spec| spec.root.clone_from(&root)).await
+    }
+
+    /// Starts a job that a test has changed.
+    pub(crate) async fn start_changed(
+        &self,
+        job: Job<'_>,
+        change: &dyn Fn(&mut JobSpec),
+    ) -> Result<Started, SandboxError> {
         let (stdin, mut input) = std::io::pipe().unwrap();
         let (stdout, stdout_inside) = std::io::pipe().unwrap();
         let (stderr, stderr_inside) = std::io::pipe().unwrap();
         input.write_all(job.input).unwrap(); // tests stay below a pipe's size
         let mut read_only_binds = vec![(self.launcher.clone(), PathBuf::from(HOSTILE))];
-        read_only_binds
-            .extend(job.binds.iter().map(|(host, inside)| (host.to_path_buf(), PathBuf::from(inside))));
-        let spec = JobSpec {
-            root: root.clone(),
+        read_only_binds.extend(job.binds.iter().map(|(host, inside)| (host.to_path_buf(), PathBuf::from(inside))));
+        let mut spec = JobSpec {
+            root: self.workspace(job.slot),
             read_only_binds,
             file_binds: Vec::new(),
             command: [HOSTILE].iter().chain(job.words).map(OsString::from).collect(),
@@ -125,6 +137,8 @@ impl Ground {
             stdout: stdout_inside.into(),
             stderr: stderr_inside.into(),
         };
+        change(&mut spec);
+        let root = spec.root.clone();
         let running = self.sandbox.start(spec).await?;
         Ok(Started { running, stdout, stderr, root })
     }
@@ -132,6 +146,13 @@ impl Ground {
     /// Runs a job to its end.
     pub(crate) async fn run(&self, job: Job<'_>) -> Ended {
         self.start(job).await.unwrap().finish().await
+    }
+
+    /// Runs several deeds in one job and returns what each said, a line each.
+    pub(crate) async fn deeds(&self, deeds: &[&[&str]]) -> Vec<String> {
+        let said = self.deed(&deeds.join(&"+")).await;
+        assert_eq!(said.lines().count(), deeds.len(), "{said}");
+        said.lines().map(str::to_owned).collect()
     }
 
     /// Runs a deed and returns what it said.
@@ -318,6 +339,9 @@ fn ip(inherit: Option<&File>, batch: &str) {
 pub(crate) fn listen_everywhere() -> u16 {
     // Below the ephemeral ports, so that no connection of the test takes it.
     let port = 7070;
+    if !Uid::effective().is_root() {
+        return port; // the first run still listens
+    }
     let internet =
         INTERNET_NAMESPACE.with(|place| place.borrow().as_ref().map(|file| file.try_clone().unwrap()));
     listen(port);

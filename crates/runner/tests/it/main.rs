@@ -2,3 +2,4 @@
 
 mod escapes;
 mod ground;
+mod network;

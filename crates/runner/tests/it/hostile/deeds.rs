@@ -59,6 +59,12 @@ fn one(words: &[&str]) -> ExitCode {
         ["write", path] => say(fs::OpenOptions::new().create(true).append(true).open(path).map(drop)),
         ["connect", address] => say(connect(address)),
         ["datagram", address] => say(datagram(address)),
+        ["listen", port] => {
+            let _listener = std::net::TcpListener::bind(format!("[::]:{port}")).unwrap();
+            println!("listening");
+            let _ = io::stdout().flush();
+            wait_for_ever();
+        }
         ["mount"] => say(call(|| {
             // SAFETY: all pointers are to constants.
             unsafe {

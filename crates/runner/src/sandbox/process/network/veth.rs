@@ -88,7 +88,11 @@ impl Veth {
         if !interface_exists(&name) {
             return Ok(());
         }
-        run("ip", &["link", "delete", &name], "", Entry::default()).await
+        match run("ip", &["link", "delete", &name], "", Entry::default()).await {
+            // A namespace that is being taken apart may have come first.
+            Err(error) if interface_exists(&name) => Err(error),
+            Ok(()) | Err(_) => Ok(()),
+        }
     }
 
     /// Makes a slot's namespace.
