@@ -3,6 +3,7 @@
 //! The user's commands and the runner both speak to a grid through this and nothing else. It never retries by
 //! itself: who may repeat what, and for how long, is the caller's knowledge.
 
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use futures_util::{Stream, StreamExt};
@@ -15,7 +16,9 @@ use crate::attempts::{Finish, Finished, LogsPushed, PushLogs};
 use crate::blobs::{BlobsMissing, BlobsWanted, CommitBlobs, Committed};
 use crate::error::{ApiError, ErrorBody};
 use crate::events::{FollowEvent, SseReader};
-use crate::executions::{AttemptList, CreateExecution, Created, Execution, ExecutionPage, Extend, ListExecutions};
+use crate::executions::{
+    AttemptList, CreateExecution, Created, Execution, ExecutionPage, Extend, ListExecutions,
+};
 use crate::health::{Health, Pruned, Ready};
 use crate::keys::{CreateKey, CreatedKey, Key, KeyList, Whoami};
 use crate::logs::{Cursor, LogPage, ReadLogs, StdinWritten, WriteStdin};
@@ -74,6 +77,8 @@ impl ClientError {
 #[derive(Debug, Clone)]
 pub struct Client {
     http: reqwest::Client,
+    /// For addresses with TLS that a grid without TLS hands out, such as an object store's. Made when one is met.
+    http_with_roots: Arc<OnceLock<reqwest::Client>>,
     base: String,
     key: String,
 }
@@ -105,16 +110,12 @@ impl Client {
     /// A client of the grid at `url` (scheme, host and port) that presents `key`; an empty key presents none.
     ///
     /// # Errors
-    /// When the TLS of the machine cannot be set up.
+    /// When the TLS of the machine cannot be set up. A grid without TLS asks for none.
     pub fn new(url: &str, key: &str) -> Result<Self, ClientError> {
         let base = url.trim_end_matches('/').to_owned();
-        let http = reqwest::Client::builder()
-            .connect_timeout(CONNECT_DEADLINE)
-            .user_agent(concat!("rgrid/", env!("CARGO_PKG_VERSION")))
-            .tcp_nodelay(true)
-            .build()
-            .map_err(|source| ClientError::Unreachable { url: base.clone(), source })?;
-        Ok(Self { http, base, key: key.to_owned() })
+        let http =
+            transport(&base).map_err(|source| ClientError::Unreachable { url: base.clone(), source })?;
+        Ok(Self { http, http_with_roots: Arc::default(), base, key: key.to_owned() })
     }
 
     /// The grid's address.
@@ -167,7 +168,11 @@ impl Client {
         self.answer(self.request(Method::GET, path).timeout(REQUEST_DEADLINE)).await
     }
 
-    async fn get_with<T: DeserializeOwned>(&self, path: &str, query: &impl Serialize) -> Result<T, ClientError> {
+    async fn get_with<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        query: &impl Serialize,
+    ) -> Result<T, ClientError> {
         self.answer(self.request(Method::GET, &with_query(path, query)).timeout(REQUEST_DEADLINE)).await
     }
 
@@ -230,7 +235,8 @@ impl Client {
 
     /// `POST /executions/{id}/extend`.
     pub async fn extend(&self, id: &str, by: Duration) -> Result<Execution, ClientError> {
-        self.post(&format!("/executions/{}/extend", escaped(id)), &Extend { by_ms: by.as_millis() as u64 }).await
+        self.post(&format!("/executions/{}/extend", escaped(id)), &Extend { by_ms: by.as_millis() as u64 })
+            .await
     }
 
     /// `POST /executions/{id}/retry`: a new execution of the same submission.
@@ -250,13 +256,15 @@ impl Client {
         &self,
         id: &str,
         cursor: Cursor,
-    ) -> Result<impl Stream<Item = Result<FollowEvent, ClientError>> + Send + Unpin + use<>, ClientError> {
+    ) -> Result<impl Stream<Item = Result<FollowEvent, ClientError>> + Send + Unpin + use<>, ClientError>
+    {
         let query = ReadLogs { cursor: Some(cursor.to_string()), tail: None };
         let path = with_query(&format!("/executions/{}/logs/stream", escaped(id)), &query);
         let request = self.request(Method::GET, &path).header(header::ACCEPT, "text/event-stream");
         let response = self.send(request).await?;
         let client = self.clone();
-        let state = (response.bytes_stream(), SseReader::default(), std::collections::VecDeque::new(), client);
+        let state =
+            (response.bytes_stream(), SseReader::default(), std::collections::VecDeque::new(), client);
         Ok(Box::pin(futures_util::stream::unfold(Some(state), |state| async move {
             let (mut bytes, mut reader, mut ready, client) = state?;
             loop {
@@ -284,9 +292,15 @@ impl Client {
     }
 
     /// `POST /executions/{id}/stdin`.
-    pub async fn write_stdin(&self, id: &str, query: &WriteStdin, bytes: Vec<u8>) -> Result<StdinWritten, ClientError> {
+    pub async fn write_stdin(
+        &self,
+        id: &str,
+        query: &WriteStdin,
+        bytes: Vec<u8>,
+    ) -> Result<StdinWritten, ClientError> {
         let path = with_query(&format!("/executions/{}/stdin", escaped(id)), query);
-        let request = self.request(Method::POST, &path).header(header::CONTENT_TYPE, "application/octet-stream");
+        let request =
+            self.request(Method::POST, &path).header(header::CONTENT_TYPE, "application/octet-stream");
         self.answer(request.body(bytes).timeout(REQUEST_DEADLINE)).await
     }
 
@@ -306,22 +320,34 @@ impl Client {
     }
 
     /// An address that the grid handed out: absolute, or a path on it. It is signed, so no key is sent.
-    fn signed(&self, method: Method, url: &str) -> RequestBuilder {
-        let url = if url.starts_with('/') { format!("{}{url}", self.base) } else { url.to_owned() };
-        self.http.request(method, url)
+    fn signed(&self, method: Method, url: &str) -> Result<RequestBuilder, ClientError> {
+        if url.starts_with('/') {
+            return Ok(self.http.request(method, format!("{}{url}", self.base)));
+        }
+        if is_tls(url) == is_tls(&self.base) {
+            return Ok(self.http.request(method, url));
+        }
+        let http = match self.http_with_roots.get() {
+            Some(http) => http,
+            None => {
+                let made = transport(url).map_err(|source| self.unreachable(source))?;
+                self.http_with_roots.get_or_init(|| made)
+            }
+        };
+        Ok(http.request(method, url))
     }
 
     /// PUTs one part to the address it was given. The caller bounds the time: a part is [`PART_BYTES`] at most.
     ///
     /// [`PART_BYTES`]: rgrid_core::limits::PART_BYTES
     pub async fn put_part(&self, url: &str, length: u64, body: reqwest::Body) -> Result<(), ClientError> {
-        let request = self.signed(Method::PUT, url).header(header::CONTENT_LENGTH, length).body(body);
+        let request = self.signed(Method::PUT, url)?.header(header::CONTENT_LENGTH, length).body(body);
         self.send(request).await.map(drop)
     }
 
     /// GETs a blob from the address it was given, from byte `from` on. The caller hashes what it reads.
     pub async fn get_blob(&self, url: &str, from: u64) -> Result<Response, ClientError> {
-        let mut request = self.signed(Method::GET, url);
+        let mut request = self.signed(Method::GET, url)?;
         if from > 0 {
             request = request.header(header::RANGE, format!("bytes={from}-"));
         }
@@ -343,14 +369,19 @@ impl Client {
     }
 
     /// `POST /keys`.
-    pub async fn create_key(&self, body: &CreateKey, idempotency_key: &str) -> Result<CreatedKey, ClientError> {
+    pub async fn create_key(
+        &self,
+        body: &CreateKey,
+        idempotency_key: &str,
+    ) -> Result<CreatedKey, ClientError> {
         let request = self.request(Method::POST, "/keys").header(IDEMPOTENCY_KEY, idempotency_key);
         self.answer(request.json(body).timeout(REQUEST_DEADLINE)).await
     }
 
     /// `DELETE /keys/{id}`: revokes it.
     pub async fn revoke_key(&self, id: &str) -> Result<Key, ClientError> {
-        self.answer(self.request(Method::DELETE, &format!("/keys/{}", escaped(id))).timeout(REQUEST_DEADLINE)).await
+        self.answer(self.request(Method::DELETE, &format!("/keys/{}", escaped(id))).timeout(REQUEST_DEADLINE))
+            .await
     }
 
     /// `POST /prune`.
@@ -391,7 +422,11 @@ impl Client {
 
     /// `GET /attempts/{execution}/{attempt}/stdin?offset=N`: waits up to 20 s for bytes. Answers them and whether
     /// nothing follows; no bytes and `false` means: ask again.
-    pub async fn read_stdin(&self, attempt: &AttemptRef, offset: u64) -> Result<(bytes::Bytes, bool), ClientError> {
+    pub async fn read_stdin(
+        &self,
+        attempt: &AttemptRef,
+        offset: u64,
+    ) -> Result<(bytes::Bytes, bool), ClientError> {
         let request = self.on_attempt(attempt, Method::GET, &format!("stdin?offset={offset}"));
         let response = self.send(request.timeout(Duration::from_secs(20) + POLL_SLACK)).await?;
         let eof = response.headers().contains_key(STDIN_EOF);
@@ -405,7 +440,8 @@ impl Client {
         attempt: &AttemptRef,
         body: &BlobsWanted,
     ) -> Result<BlobsMissing, ClientError> {
-        self.answer(self.on_attempt(attempt, Method::POST, "blobs").json(body).timeout(REQUEST_DEADLINE)).await
+        self.answer(self.on_attempt(attempt, Method::POST, "blobs").json(body).timeout(REQUEST_DEADLINE))
+            .await
     }
 
     /// `POST /attempts/{execution}/{attempt}/blobs/commit`.
@@ -420,8 +456,36 @@ impl Client {
 
     /// `POST /attempts/{execution}/{attempt}/finish`.
     pub async fn finish(&self, attempt: &AttemptRef, body: &Finish) -> Result<Finished, ClientError> {
-        self.answer(self.on_attempt(attempt, Method::POST, "finish").json(body).timeout(REQUEST_DEADLINE)).await
+        self.answer(self.on_attempt(attempt, Method::POST, "finish").json(body).timeout(REQUEST_DEADLINE))
+            .await
     }
+}
+
+fn is_tls(url: &str) -> bool {
+    !url.starts_with("http://")
+}
+
+/// True when `url` is on this machine. No proxy leads there, whatever the environment says.
+fn is_loopback(url: &str) -> bool {
+    let host = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let host = host.split('/').next().unwrap_or_default();
+    ["127.", "localhost", "[::1]"].iter().any(|start| host.starts_with(start))
+}
+
+/// Connections to `url`. Reading the machine's certificates takes tens of milliseconds, and fails on a machine that
+/// has none: where no TLS is spoken it is left out.
+fn transport(url: &str) -> Result<reqwest::Client, reqwest::Error> {
+    let mut http = reqwest::Client::builder()
+        .connect_timeout(CONNECT_DEADLINE)
+        .user_agent(concat!("rgrid/", env!("CARGO_PKG_VERSION")))
+        .tcp_nodelay(true);
+    if !is_tls(url) {
+        http = http.tls_certs_only([]);
+    }
+    if is_loopback(url) {
+        http = http.no_proxy();
+    }
+    http.build()
 }
 
 /// A text as one part of a path: everything but unreserved characters escaped (RFC 3986, section 2.3).
