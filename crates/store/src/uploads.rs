@@ -149,12 +149,12 @@ impl Store {
         if arrived {
             return drain(bytes).await;
         }
-        let claim = self.objects().claim_part(key, part).await?;
+        let claim = self.objects().claim_part(key, part).await;
         // Asked again under the claim: who had it before us may have sent these very bytes.
         if self.find_upload(upload, number).await?.2 {
             return drain(bytes).await;
         }
-        let written = claim.write(bytes).await?;
+        let written = claim?.write(bytes).await?;
         sqlx::query(include_str!("../queries/uploads/record_part.sql"))
             .bind(upload.to_string())
             .bind(integer(number))

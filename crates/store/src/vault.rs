@@ -212,7 +212,7 @@ fn parse_key(line: &str) -> Option<Key> {
 fn make_key_file(path: &Path, key: &[u8; KEY_BYTES]) -> io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("/"));
     std::fs::create_dir_all(folder)?;
-    let draft = path.with_extension(format!("new-{}", std::process::id()));
+    let draft = path.with_extension(format!("new-{}", hex(&random::<8>())));
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
     let written = writeln!(
         file,

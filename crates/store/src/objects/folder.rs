@@ -7,7 +7,7 @@
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
 use std::ops::Range;
-use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -164,48 +164,63 @@ impl Folder {
         })
         .await?;
         lock(&file, part.range.start, length).await?;
+        let folder = self.clone();
+        let file = blocking(move || folder.refuse_late(key, file)).await?;
         Ok(PartClaim { folder: self.clone(), key, part, file: Arc::new(file) })
+    }
+
+    /// Refuses who comes after the object was completed: its file has moved on, and what was opened is not it.
+    fn refuse_late(&self, key: ObjectKey, file: File) -> Result<File, Error> {
+        let object = self.object(key);
+        if !object.exists() {
+            return Ok(file);
+        }
+        if !is_file(&object, &file)? {
+            std::fs::remove_file(self.incoming(key)).map_err(failed("delete an object", 0))?;
+        }
+        Err(Error::Busy)
     }
 
     pub(super) async fn complete(&self, key: ObjectKey, announced: &Announced) -> Result<Completed, Error> {
         let (folder, announced) = (self.clone(), *announced);
-        let opened = blocking(move || folder.open_to_complete(key, &announced)).await?;
-        lock(&opened.file, 0, 0).await?;
+        let file = blocking(move || folder.open_to_complete(key, &announced)).await?;
+        lock(&file, 0, 0).await?;
         let folder = self.clone();
-        blocking(move || folder.verify(key, &opened, &announced)).await
+        blocking(move || folder.verify(key, &file, &announced)).await
     }
 
-    fn open_to_complete(&self, key: ObjectKey, announced: &Announced) -> Result<ToComplete, Error> {
+    fn open_to_complete(&self, key: ObjectKey, announced: &Announced) -> Result<File, Error> {
         // It may have been completed before, by a call whose end nobody learned of.
         match OpenOptions::new().read(true).write(true).open(self.object(key)) {
-            Ok(file) => return Ok(ToComplete { file, named: true }),
+            Ok(file) => return Ok(file),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(failed("read an object", 0)(error)),
         }
         // An empty object has no part that would have made its file.
         if announced.size_bytes == 0 {
-            return Ok(ToComplete { file: self.open_incoming(key)?, named: false });
+            return self.open_incoming(key);
         }
         match OpenOptions::new().read(true).write(true).open(self.incoming(key)) {
-            Ok(file) => Ok(ToComplete { file, named: false }),
+            Ok(file) => Ok(file),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Err(Error::Missing(key)),
             Err(error) => Err(failed("read an object", 0)(error)),
         }
     }
 
-    fn verify(&self, key: ObjectKey, opened: &ToComplete, announced: &Announced) -> Result<Completed, Error> {
-        let length = opened.file.metadata().map_err(failed("read an object", 0))?.len();
+    fn verify(&self, key: ObjectKey, file: &File, announced: &Announced) -> Result<Completed, Error> {
+        let length = file.metadata().map_err(failed("read an object", 0))?.len();
         if length != announced.size_bytes {
             return Ok(Completed::Damaged);
         }
         let (parts, mut state) = self.hashing.so_far(key);
         let hashed = (u64::from(parts) * announced.part_bytes).min(length);
-        hash(&opened.file, hashed..length, &mut state).map_err(failed("read an object", 0))?;
+        hash(file, hashed..length, &mut state).map_err(failed("read an object", 0))?;
         if state.finalize().as_slice() != announced.sha256.0 {
             return Ok(Completed::Damaged);
         }
-        if !opened.named {
-            self.keep(key, &opened.file)?;
+        // Not if it has its name, from a twin of this call: then what may lie there is a late sender's.
+        if is_file(&self.incoming(key), file)? {
+            self.keep(key, file)?;
         }
         self.hashing.forget(key);
         Ok(Completed::Whole)
@@ -281,12 +296,6 @@ impl Folder {
     }
 }
 
-struct ToComplete {
-    file: File,
-    /// It already has an object's name.
-    named: bool,
-}
-
 fn list_folder(path: &Path, after: Option<ObjectKey>, page: &mut Vec<Listed>) -> Result<(), Error> {
     let entries = match std::fs::read_dir(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -309,6 +318,16 @@ fn list_folder(path: &Path, after: Option<ObjectKey>, page: &mut Vec<Listed>) ->
         }
     }
     Ok(())
+}
+
+/// True when `path` still names this open file.
+fn is_file(path: &Path, file: &File) -> Result<bool, Error> {
+    let opened = file.metadata().map_err(failed("read an object", 0))?;
+    match std::fs::metadata(path) {
+        Ok(named) => Ok((named.dev(), named.ino()) == (opened.dev(), opened.ino())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(failed("read an object", 0)(error)),
+    }
 }
 
 /// Waits until this open file has `length` bytes from `start` for itself; 0 means up to the end and beyond.

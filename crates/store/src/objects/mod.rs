@@ -51,7 +51,7 @@ pub enum Error {
     /// Nothing lies under this key.
     #[error("object {0} is not there")]
     Missing(ObjectKey),
-    /// Somebody else is sending the same part, or the upload is just being verified.
+    /// Somebody else is sending the same part, or the object was just completed.
     #[error("the same bytes are being sent by somebody else")]
     Busy,
     /// The sender's bytes broke off.
