@@ -56,12 +56,12 @@ async fn finished<T>(work: JoinHandle<Result<T, Error>>) -> Result<T, Error> {
 
 /// Names what failed; a full disk gets a name of its own, whichever call met it.
 fn failed(action: &'static str, wanted_bytes: u64) -> impl FnOnce(io::Error) -> Error {
-    move |source| match source.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+    move |source| {
+        if matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) {
             Error::Full { wanted_bytes, free_bytes: 0 }
+        } else {
+            Error::Broken { action, source }
         }
-        // std's enum is not ours and grows: everything else is the disk's fault.
-        _ => Error::Broken { action, source },
     }
 }
 
@@ -244,11 +244,10 @@ impl Folder {
     pub(super) async fn get(&self, key: ObjectKey, range: Option<Range<u64>>) -> Result<Reader, Error> {
         let path = self.object(key);
         blocking(move || {
-            let file = File::open(path).map_err(|error| match error.kind() {
-                io::ErrorKind::NotFound => Error::Missing(key),
-                // std's enum is not ours and grows.
-                _ => failed("read an object", 0)(error),
-            })?;
+            let file = match File::open(path) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(Error::Missing(key)),
+                opened => opened.map_err(failed("read an object", 0))?,
+            };
             let object_bytes = file.metadata().map_err(failed("read an object", 0))?.len();
             let range = range.unwrap_or(0..object_bytes);
             let left = range.start.min(object_bytes)..range.end.min(object_bytes);

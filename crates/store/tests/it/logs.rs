@@ -131,7 +131,7 @@ async fn a_gap_is_told_and_passed_over() {
     let gap =
         LogPiece { stream: LogStream::Stdout, offset: 5, bytes: Vec::new(), gap_bytes: 1000, at: at(1) };
     stage.push(&a, &[out(0, b"start"), gap.clone(), out(1005, b"end")]).await;
-    stage.push(&a, &[gap.clone()]).await;
+    stage.push(&a, std::slice::from_ref(&gap)).await;
     let page = stage.read(a.execution_id, LogCursor::start_of(1), 1_000_000).await;
     let pieces: Vec<LogPiece> = page.chunks.into_iter().map(|chunk| chunk.piece).collect();
     assert_eq!(pieces, [out(0, b"start"), gap, out(1005, b"end")]);

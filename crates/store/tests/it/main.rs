@@ -1,6 +1,13 @@
 //! The store against a real PostgreSQL: one test binary, one file per noun.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod attempts;
 mod blobs;
+mod claim;
+mod crew;
+mod executions;
+mod fleet;
+mod keys;
 mod logs;
 mod migrations;
 mod objects;
@@ -8,3 +15,4 @@ mod retention;
 mod stage;
 mod stdin;
 mod vault;
+mod workers;
