@@ -155,7 +155,7 @@ pub(crate) fn take_inputs(
     for input in &request.inputs {
         let path = absolute(&request.cwd, input);
         if path.symlink_metadata().is_err() {
-            return Err(DiscoveryError::InputMissing { path: input.clone(), similar: similar(&path) });
+            return Err(DiscoveryError::InputMissing { path: input.clone(), similar: similar(&path, input) });
         }
         if path.is_dir() && is_never_whole(&path, request.home.as_deref()) {
             return Err(DiscoveryError::NeverWhole { path, argument: None });
@@ -193,11 +193,8 @@ pub(crate) fn take_includes(request: &Request, gather: &mut Gather) -> Result<Ve
                 return Err(DiscoveryError::NeverWhole { path, argument: None });
             }
             let named = gather.judged_from(&path);
-            gather.add(
-                &path,
-                Extent::Whole,
-                Naming { reason: &reason, named: &named, strictness: Strictness::All },
-            )?;
+            let naming = Naming { reason: &reason, named: &named, strictness: Strictness::All };
+            let _ = gather.add(&path, Extent::Whole, naming)?;
         }
     }
     Ok(warnings)

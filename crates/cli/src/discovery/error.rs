@@ -1,6 +1,6 @@
 //! Why nothing can be sent, in the user's words. Each Display is a whole message: what happened, why, what to do next.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use rgrid_core::limits;
 
@@ -50,7 +50,7 @@ pub enum DiscoveryError {
     )]
     RootIsSlash,
     /// An argument or `--input` names `/`, the home folder, or a folder above it.
-    #[error("{} is never sent whole; name a folder in it{}", .path.display(), unless_text(.argument))]
+    #[error("{} is never sent whole; name a folder in it{}", .path.display(), unless_text(.argument, .path))]
     NeverWhole {
         /// What is named.
         path: PathBuf,
@@ -103,9 +103,11 @@ fn did_you_mean(similar: &Option<PathBuf>) -> String {
     similar.as_ref().map(|path| format!("; did you mean {}?", path.display())).unwrap_or_default()
 }
 
-fn unless_text(argument: &Option<String>) -> String {
+fn unless_text(argument: &Option<String>, path: &Path) -> String {
     match argument {
-        Some(text) => format!(", or say that the argument {text:?} is none: --no-input {text}"),
+        Some(text) => {
+            format!(", or say that the argument {text} names no folder: --no-input {}", path.display())
+        }
         None => String::new(),
     }
 }

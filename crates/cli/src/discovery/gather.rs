@@ -167,6 +167,9 @@ impl Gather {
             }
             None => naming.reason.clone(),
         };
+        // A link to a folder that holds it is a link and no reason to send that folder.
+        let is_circle = !settled.links.is_empty() && path.starts_with(&settled.path);
+        let extent = if is_circle { Extent::Empty } else { extent };
         let taken = if is_folder {
             self.folder(&settled.path, extent, Naming { reason: &reason, ..naming })?
         } else {

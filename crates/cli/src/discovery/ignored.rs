@@ -9,6 +9,7 @@ use ignore::Match;
 use ignore::gitignore::{Gitignore, GitignoreBuilder};
 
 use super::Obstacle;
+use super::place::is_never_whole;
 
 /// The files with patterns; what the first says counts above what the second says.
 const IGNORE_FILES: [&str; 2] = [".rgridignore", ".gitignore"];
@@ -51,6 +52,8 @@ pub(crate) struct Rules {
     /// Ignore files above this folder do not count.
     top: PathBuf,
     no_inputs: Vec<PathBuf>,
+    /// Those of them that hold nearly everything: they stand for themselves and not for what is in them.
+    no_inputs_alone: Vec<PathBuf>,
     patterns: HashMap<PathBuf, FolderPatterns>,
 }
 
@@ -64,7 +67,8 @@ impl Rules {
             .take_while(|folder| !is_home(folder))
             .find(|folder| folder.join(".git").exists())
             .unwrap_or(root);
-        Self { top: top.to_owned(), no_inputs, patterns: HashMap::new() }
+        let (no_inputs_alone, no_inputs) = no_inputs.into_iter().partition(|path| is_never_whole(path, home));
+        Self { top: top.to_owned(), no_inputs, no_inputs_alone, patterns: HashMap::new() }
     }
 
     /// What stands against sending the thing at `path`. Parts of the path at or above `named` are not judged: the
@@ -76,7 +80,7 @@ impl Rules {
         named: &Path,
         strictness: Strictness,
     ) -> Option<Obstacle> {
-        if self.is_refused(path) {
+        if path != named && self.is_refused(path) {
             return Some(Obstacle::NoInput);
         }
         let mut parts: Vec<_> =
@@ -92,6 +96,7 @@ impl Rules {
     /// True when `--no-input` names it or a folder that holds it.
     pub(crate) fn is_refused(&self, path: &Path) -> bool {
         self.no_inputs.iter().any(|refused| path.starts_with(refused))
+            || self.no_inputs_alone.iter().any(|refused| path == refused)
     }
 
     /// What stands against one entry of a folder that itself passes.

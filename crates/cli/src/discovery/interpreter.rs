@@ -1,10 +1,19 @@
 //! Finds the Python that the user would get (DESIGN section 6): `VIRTUAL_ENV`, a `.venv` at the script or up to the
 //! project's root, `CONDA_PREFIX`, `python3` on PATH. A warm call starts no process: answers are remembered.
 
+mod answers;
+mod probe;
+mod pyenv;
+
 use std::ffi::OsString;
+use std::fs::File;
+use std::io::Read;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use rgrid_core::runtime::Runtime;
+
+use answers::{Answers, State};
 
 /// The variables that decide.
 #[derive(Debug, Clone, Default)]
@@ -101,6 +110,69 @@ pub struct Place<'a> {
 
 /// Finds the interpreter that the user would get there.
 pub fn find(place: Place<'_>, variables: &Variables) -> Result<Interpreter, InterpreterError> {
-    let _ = (place, variables);
-    Err(InterpreterError::NotFound)
+    let (program, source) = candidate(place, variables).ok_or(InterpreterError::NotFound)?;
+    let mut answers = Answers::load(place.cache_folder);
+    // A wrapper script may start another Python tomorrow without being changed itself.
+    let state = if is_wrapper(&program) { None } else { State::of(&program) };
+    if let Some(state) = &state
+        && let Some(answer) = answers.get(&program, state)
+    {
+        return Ok(answer.interpreter(source));
+    }
+    let answer = probe::ask(&program)?;
+    if let Some(state) = state {
+        answers.keep(&program, state, answer.clone());
+    }
+    Ok(answer.interpreter(source))
+}
+
+fn candidate(place: Place<'_>, variables: &Variables) -> Option<(PathBuf, Source)> {
+    if let Some(program) = variables.virtual_env.as_deref().and_then(program_of) {
+        return Some((program, Source::VirtualEnv));
+    }
+    let up_to_root = place.script_folder.ancestors().take_while(|folder| folder.starts_with(place.root));
+    for folder in up_to_root.map(|folder| folder.join(".venv")) {
+        if let Some(program) = program_of(&folder) {
+            return Some((program, Source::DotVenv(folder)));
+        }
+    }
+    if let Some(program) = variables.conda_prefix.as_deref().and_then(program_of) {
+        return Some((program, Source::Conda));
+    }
+    on_path(place.cwd, variables).map(|program| (program, Source::Path))
+}
+
+/// The Python of an environment.
+fn program_of(environment: &Path) -> Option<PathBuf> {
+    ["python3", "python"].iter().map(|name| environment.join("bin").join(name)).find(|program| is_program(program))
+}
+
+fn on_path(cwd: &Path, variables: &Variables) -> Option<PathBuf> {
+    let path = variables.path.as_ref()?;
+    for name in ["python3", "python"] {
+        for folder in std::env::split_paths(path).map(|folder| cwd.join(folder)) {
+            let program = folder.join(name);
+            if !is_program(&program) {
+                continue;
+            }
+            match pyenv::root_of_shims(&folder, variables) {
+                None => return Some(program),
+                // pyenv goes on to the rest of PATH when the chosen version is the system's.
+                Some(root) => match pyenv::program(&root, name, cwd, variables) {
+                    Some(program) => return Some(program),
+                    None => continue,
+                },
+            }
+        }
+    }
+    None
+}
+
+fn is_program(path: &Path) -> bool {
+    path.metadata().is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)
+}
+
+fn is_wrapper(program: &Path) -> bool {
+    let mut start = [0; 2];
+    File::open(program).and_then(|mut file| file.read_exact(&mut start)).is_ok_and(|()| start == *b"#!")
 }

@@ -5,12 +5,16 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use rgrid_core::limits;
+use rgrid_core::quantity::format_bytes;
 use rgrid_core::submission::{Input, InputKind};
 
 use super::gather::{Entry, Gather};
 use super::hashes::{Remembered, hash_files};
 use super::place::portable;
 use super::{DiscoveryError, Found, NotSent, Obstacle, Reason};
+
+/// Sentences about files that stay here.
+const SURPRISES_MAX: usize = 5;
 
 /// The manifest's lines, and what stays here.
 pub(crate) fn seal(
@@ -53,7 +57,46 @@ pub(crate) fn seal(
         }
     }
     found.sort_by(|a, b| a.input.path.cmp(&b.input.path));
-    Ok((found, gather.not_sent))
+    // What one way left here, another may have taken.
+    let mut not_sent = gather.not_sent;
+    not_sent.retain(|left| !entries_hold(&entries, &left.path));
+    Ok((found, not_sent))
+}
+
+/// True when the path, or something in it, is among the entries, which are sorted.
+fn entries_hold(entries: &[(PathBuf, Entry, Reason)], path: &Path) -> bool {
+    let place = entries.partition_point(|(entry, ..)| entry.as_path() < path);
+    entries.get(place).is_some_and(|(entry, ..)| entry.starts_with(path))
+}
+
+/// Sentences about files that a script would find here and not there, for reasons that nobody asked for.
+pub(crate) fn surprises(not_sent: &[NotSent]) -> Vec<String> {
+    let sentence = |left: &NotSent| {
+        let path = left.path.as_os_str();
+        match &left.obstacle {
+            Obstacle::Unreadable(words) => Some(format!("{path:?} was not sent: {words}")),
+            Obstacle::Name => Some(format!("{path:?} was not sent: its name is not UTF-8, or too long")),
+            Obstacle::TooLarge { size_bytes } => Some(format!(
+                "{path:?} was not sent: it holds {} and at most {} travel in one file",
+                format_bytes(*size_bytes),
+                format_bytes(limits::BLOB_BYTES_MAX)
+            )),
+            Obstacle::IgnoredBy { .. }
+            | Obstacle::NeverSent
+            | Obstacle::NoInput
+            | Obstacle::Special
+            | Obstacle::Dangling
+            | Obstacle::WholeDisk
+            | Obstacle::OutsideProject => None,
+        }
+    };
+    let mut sentences: Vec<_> = not_sent.iter().filter_map(sentence).collect();
+    if sentences.len() > SURPRISES_MAX {
+        let more = sentences.len() - SURPRISES_MAX;
+        sentences.truncate(SURPRISES_MAX);
+        sentences.push(format!("{more} more files were not sent for such reasons: --dry-run lists them"));
+    }
+    sentences
 }
 
 fn file(sha256: rgrid_core::submission::Sha256, stamp: &super::hashes::Stamp, mode: u32) -> InputKind {

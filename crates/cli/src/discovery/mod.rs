@@ -238,8 +238,9 @@ pub fn discover(request: &Request) -> Result<Discovery, DiscoveryError> {
         }
     }
     found.sources.into_iter().for_each(|source| sources.follow(source));
-    let named = arguments::take_arguments(request, &args, &mut gather, &mut sources)?;
+    // `--input` first: it may overrule what the rules say about the rest.
     arguments::take_inputs(request, &mut gather, &mut sources)?;
+    let named = arguments::take_arguments(request, &args, &mut gather, &mut sources)?;
     let mut warnings = named.warnings;
     warnings.extend(arguments::take_includes(request, &mut gather)?);
 
@@ -264,6 +265,7 @@ pub fn discover(request: &Request) -> Result<Discovery, DiscoveryError> {
     let outputs = request.outputs.iter().map(|path| portable(&absolute(&request.cwd, path)));
     let outputs = outputs.collect::<Result<_, _>>()?;
     let (inputs, not_sent) = manifest::seal(gather, &mut remembered)?;
+    warnings.extend(manifest::surprises(&not_sent));
     remembered.save();
     Ok(Discovery {
         program: found.program,

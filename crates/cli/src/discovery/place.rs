@@ -69,8 +69,8 @@ pub(crate) fn is_kernels(path: &Path) -> bool {
     ["/proc", "/sys", "/dev"].iter().any(|folder| path.starts_with(folder))
 }
 
-/// Something beside `path` that is there and is named much alike.
-pub(crate) fn similar(path: &Path) -> Option<PathBuf> {
+/// Something beside `path` that is there and is named much alike, spelled as `typed` is.
+pub(crate) fn similar(path: &Path, typed: &Path) -> Option<PathBuf> {
     let wanted = path.file_name()?.to_str()?;
     let folder = path.parent()?;
     let names = fs::read_dir(folder)
@@ -80,7 +80,7 @@ pub(crate) fn similar(path: &Path) -> Option<PathBuf> {
     let nearest = names.map(|name| (distance(wanted, &name), name)).min()?;
     // A third of the name may differ: more is another name.
     let (distance, name) = nearest;
-    (distance * 3 <= wanted.chars().count()).then(|| folder.join(name))
+    (distance * 3 <= wanted.chars().count()).then(|| typed.with_file_name(name))
 }
 
 /// Letters to insert, delete or change (Levenshtein), without regard to case.
