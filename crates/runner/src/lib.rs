@@ -50,8 +50,6 @@ const CACHE_BYTES_MAX: u64 = 20 << 30;
 const CACHE_DISK_PERCENT: u64 = 10;
 /// A runner that is told to stop leaves at the latest after this.
 const STOP_DEADLINE: Duration = Duration::from_secs(20);
-/// How often a runner looks whether its parent still lives.
-const PARENT_PERIOD: Duration = Duration::from_secs(1);
 /// Variables that have no business on a worker (SEMANTICS section 7): a whole name, or how it begins.
 const FORBIDDEN_VARIABLES: [&str; 3] = ["DATABASE_URL", "MINIO_", "HETZNER_"];
 
@@ -79,8 +77,6 @@ pub struct Config {
     pub slots: Option<u32>,
     /// The machine is the user's own: the lease's interpreter is used, and a lone attempt may have nearly all of it.
     pub embedded: bool,
-    /// Stop when this process is not the parent any more.
-    pub parent_pid: Option<u32>,
     /// A program whose `main` hands [`sandbox::LAUNCH_ARGUMENT`] to [`sandbox::launch_main`]: `rgrid` itself.
     pub launcher: PathBuf,
     /// Where bubblewrap is, when it is not on `PATH`.
@@ -207,13 +203,13 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Erro
         embedded: config.embedded,
         stop: shutdown.child_token(),
     });
-    let result = work(bench.clone(), config.parent_pid).await;
+    let result = work(bench.clone()).await;
     bench.sandbox.clone().close().await;
     result
 }
 
 /// Polls, heartbeats and jobs, until there is a reason to leave.
-async fn work(bench: Arc<Bench>, parent_pid: Option<u32>) -> Result<(), Error> {
+async fn work(bench: Arc<Bench>) -> Result<(), Error> {
     let standing = Arc::new(Standing::default());
     let quiet = CancellationToken::new();
     let beats = tokio::spawn(poll::heartbeats(
@@ -222,7 +218,6 @@ async fn work(bench: Arc<Bench>, parent_pid: Option<u32>) -> Result<(), Error> {
         standing.clone(),
         quiet.clone(),
     ));
-    let watch = tokio::spawn(watch_parent(parent_pid, bench.stop.clone()));
     let jobs = TaskTracker::new();
     let start = |lease: rgrid_api::workers::Lease| match bench.held.take(&lease) {
         Some(control) => {
@@ -243,7 +238,6 @@ async fn work(bench: Arc<Bench>, parent_pid: Option<u32>) -> Result<(), Error> {
         tracing::warn!(held = bench.held.holding().len(), "leaving although attempts are held");
     }
     quiet.cancel();
-    watch.abort();
     // It ends at the cancelled token; a panic in it was reported by the runtime.
     let _ = beats.await;
     if standing.dismissed.is_cancelled() { Err(Error::Dismissed) } else { Ok(()) }
@@ -267,19 +261,6 @@ async fn addresses(api_url: &str) -> Vec<IpAddr> {
         Err(error) => {
             tracing::warn!(%error, host, "the API's address cannot be resolved");
             Vec::new()
-        }
-    }
-}
-
-async fn watch_parent(parent_pid: Option<u32>, stop: CancellationToken) {
-    let Some(parent) = parent_pid else { return };
-    let mut ticks = tokio::time::interval(PARENT_PERIOD);
-    loop {
-        ticks.tick().await;
-        if std::os::unix::process::parent_id() != parent {
-            tracing::info!(parent, "the parent is gone");
-            stop.cancel();
-            return;
         }
     }
 }
