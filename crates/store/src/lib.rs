@@ -17,6 +17,7 @@ pub mod idempotency;
 pub mod keys;
 pub mod leadership;
 mod log_ranges;
+mod log_reading;
 pub mod logs;
 mod migrations;
 pub mod notify;

@@ -13,19 +13,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use futures_util::{Stream, StreamExt};
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc;
 use sha2::{Digest, Sha256};
 use tokio::task::JoinHandle;
 
+use super::folder_part::PartClaim;
 use super::hashing::Hashing;
-use super::{Announced, Completed, Error, LIST_PAGE, Listed, ObjectKey, Part, SENDER_SILENCE};
+use super::{Announced, Completed, Error, LIST_PAGE, Listed, ObjectKey, Part};
 
 /// What others on the same disk (the database's log above all) must always find free.
 const FREE_RESERVE_BYTES: u64 = 256 << 20;
-/// Bytes that are collected before they are written.
-const WRITE_BYTES: usize = 1 << 20;
 /// Bytes of one piece of a read.
 const READ_BYTES: u64 = 512 << 10;
 /// Who wants what another is writing waits at most this long.
@@ -37,7 +35,7 @@ const CLAIM_POLL: Duration = Duration::from_millis(20);
 #[derive(Debug, Clone)]
 pub struct Folder {
     root: Arc<PathBuf>,
-    hashing: Arc<Hashing>,
+    pub(super) hashing: Arc<Hashing>,
     reserve_bytes: u64,
 }
 
@@ -48,14 +46,14 @@ async fn blocking<T: Send + 'static>(
     finished(tokio::task::spawn_blocking(work)).await
 }
 
-async fn finished<T>(work: JoinHandle<Result<T, Error>>) -> Result<T, Error> {
+pub(super) async fn finished<T>(work: JoinHandle<Result<T, Error>>) -> Result<T, Error> {
     work.await.unwrap_or_else(|stopped| {
         Err(Error::Broken { action: "go on", source: io::Error::other(stopped.to_string()) })
     })
 }
 
 /// Names what failed; a full disk gets a name of its own, whichever call met it.
-fn failed(action: &'static str, wanted_bytes: u64) -> impl FnOnce(io::Error) -> Error {
+pub(super) fn failed(action: &'static str, wanted_bytes: u64) -> impl FnOnce(io::Error) -> Error {
     move |source| {
         if matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) {
             Error::Full { wanted_bytes, free_bytes: 0 }
@@ -166,7 +164,7 @@ impl Folder {
         lock(&file, part.range.start, length).await?;
         let folder = self.clone();
         let file = blocking(move || folder.refuse_late(key, file)).await?;
-        Ok(PartClaim { folder: self.clone(), key, part, file: Arc::new(file) })
+        Ok(PartClaim::new(self.clone(), key, part, file))
     }
 
     /// Refuses who comes after the object was completed: its file has moved on, and what was opened is not it.
@@ -227,7 +225,7 @@ impl Folder {
     }
 
     /// Hashes recorded parts that follow those already hashed.
-    fn hash_on(&self, key: ObjectKey, part_bytes: u64) {
+    pub(super) fn hash_on(&self, key: ObjectKey, part_bytes: u64) {
         let Ok(file) = File::open(self.incoming(key)) else {
             // Completed or deleted meanwhile.
             return self.hashing.forget(key);
@@ -362,121 +360,6 @@ fn hash(file: &File, range: Range<u64>, state: &mut Sha256) -> io::Result<()> {
         at += piece as u64;
     }
     Ok(())
-}
-
-/// The right to write one part: a lock on its range of the file.
-#[derive(Debug)]
-pub struct PartClaim {
-    folder: Folder,
-    key: ObjectKey,
-    part: Part,
-    /// Shared with the write that is under way, which may outlive a caller that went away: so does the lock.
-    file: Arc<File>,
-}
-
-/// Bytes on their way to the file, and the hash of all before them when it is known.
-struct Batch {
-    file: Arc<File>,
-    at: u64,
-    pieces: Vec<Bytes>,
-    state: Option<Sha256>,
-}
-
-impl Batch {
-    fn write(mut self) -> Result<Option<Sha256>, Error> {
-        let wanted = self.pieces.iter().map(Bytes::len).sum::<usize>() as u64;
-        for piece in self.pieces {
-            self.file.write_all_at(&piece, self.at).map_err(failed("write an object", wanted))?;
-            self.at += piece.len() as u64;
-            if let Some(state) = &mut self.state {
-                state.update(&piece);
-            }
-        }
-        Ok(self.state)
-    }
-}
-
-/// The hash of all bytes handed over so far, when it is known: at once, or when the write under way has ended.
-enum Writing {
-    Idle(Option<Sha256>),
-    Busy(JoinHandle<Result<Option<Sha256>, Error>>),
-}
-
-impl Writing {
-    async fn end(self) -> Result<Option<Sha256>, Error> {
-        match self {
-            Self::Idle(state) => Ok(state),
-            Self::Busy(work) => finished(work).await,
-        }
-    }
-}
-
-impl PartClaim {
-    pub(super) async fn write<E>(
-        self,
-        bytes: impl Stream<Item = Result<Bytes, E>> + Send,
-    ) -> Result<PartWritten, Error>
-    where
-        E: Into<Box<dyn std::error::Error + Send + Sync>>,
-    {
-        let expected = self.part.range.end - self.part.range.start;
-        let mut bytes = std::pin::pin!(bytes);
-        let mut writing = Writing::Idle(self.folder.hashing.before(self.key, self.part.number));
-        let (mut received, mut pieces, mut collected) = (0, Vec::new(), 0);
-        loop {
-            let piece = tokio::time::timeout(SENDER_SILENCE, bytes.next())
-                .await
-                .map_err(|silence| Error::Interrupted(silence.into()))?
-                .transpose()
-                .map_err(|broken| Error::Interrupted(broken.into()))?;
-            if let Some(piece) = &piece {
-                received += piece.len() as u64;
-                if received > expected {
-                    return Err(Error::WrongLength { expected, received });
-                }
-                collected += piece.len();
-            }
-            let ended = piece.is_none();
-            pieces.extend(piece);
-            if collected >= WRITE_BYTES || (ended && collected > 0) {
-                let state = writing.end().await?;
-                let at = self.part.range.start + received - collected as u64;
-                let batch =
-                    Batch { file: Arc::clone(&self.file), at, pieces: std::mem::take(&mut pieces), state };
-                // The next bytes are received while these are written.
-                writing = Writing::Busy(tokio::task::spawn_blocking(move || batch.write()));
-                collected = 0;
-            }
-            if ended {
-                break;
-            }
-        }
-        let state = writing.end().await?;
-        if received != expected {
-            return Err(Error::WrongLength { expected, received });
-        }
-        Ok(PartWritten { claim: self, state })
-    }
-}
-
-/// A part that was written; its range is locked still.
-#[derive(Debug)]
-pub struct PartWritten {
-    claim: PartClaim,
-    /// The hash of the object up to the end of this part, when all before it was hashed too.
-    state: Option<Sha256>,
-}
-
-impl PartWritten {
-    pub(super) fn recorded(self) {
-        let PartClaim { folder, key, part, .. } = self.claim;
-        if folder.hashing.recorded(key, part.number, self.state) {
-            // A part that others follow is as long as any but the last, and the last is never hashed ahead alone.
-            let part_bytes =
-                if part.number > 1 { part.range.start / u64::from(part.number - 1) } else { part.range.end };
-            tokio::task::spawn_blocking(move || folder.hash_on(key, part_bytes));
-        }
-    }
 }
 
 /// Reads one range of a file.

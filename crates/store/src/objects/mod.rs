@@ -8,6 +8,7 @@
 //! `claim_part`, `write`, `recorded` for each part, then `complete`, which verifies all of it before it counts.
 
 mod folder;
+mod folder_part;
 mod hashing;
 
 use std::fmt;
@@ -259,7 +260,7 @@ impl Objects {
 #[derive(Debug)]
 pub enum PartClaim {
     /// Of an object in a folder.
-    Folder(folder::PartClaim),
+    Folder(folder_part::PartClaim),
 }
 
 impl PartClaim {
@@ -281,7 +282,7 @@ impl PartClaim {
 #[derive(Debug)]
 pub enum PartWritten {
     /// In a folder.
-    Folder(folder::PartWritten),
+    Folder(folder_part::PartWritten),
 }
 
 impl PartWritten {
