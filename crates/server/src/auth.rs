@@ -33,22 +33,27 @@ const SECRET_BYTES_MAX: usize = 256;
 
 /// Keys that were checked within [`REMEMBERED`], by the hash of their secret.
 #[derive(Default)]
-pub(crate) struct Remembered(Mutex<HashMap<[u8; 32], (Arc<Principal>, Instant)>>);
+pub(crate) struct Remembered(Mutex<HashMap<[u8; 32], Checked>>);
+
+struct Checked {
+    principal: Arc<Principal>,
+    until: Instant,
+}
 
 impl Remembered {
     fn get(&self, hash: &[u8; 32], now: Instant) -> Option<Arc<Principal>> {
         let keys = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let (principal, until) = keys.get(hash)?;
-        (*until > now).then(|| Arc::clone(principal))
+        let checked = keys.get(hash)?;
+        (checked.until > now).then(|| Arc::clone(&checked.principal))
     }
 
     fn put(&self, hash: [u8; 32], principal: Arc<Principal>, now: Instant) {
         let mut keys = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if keys.len() >= REMEMBERED_MAX {
-            keys.retain(|_, (_, until)| *until > now);
+            keys.retain(|_, checked| checked.until > now);
         }
         if keys.len() < REMEMBERED_MAX {
-            keys.insert(hash, (principal, now + REMEMBERED));
+            keys.insert(hash, Checked { principal, until: now + REMEMBERED });
         }
     }
 
@@ -137,9 +142,12 @@ pub(crate) async fn authenticate(app: &App, headers: &HeaderMap) -> Result<Arc<P
         Ok(principal)
     } else {
         let limit = caller.requests_per_second();
-        Err(Refused::new(ErrorCode::TooManyRequests, format!("this key sent more than {limit} requests per second"))
-            .hint("wait a second; the limit is an average over ten")
-            .details(serde_json::json!({ "limit_requests_per_second": limit })))
+        Err(Refused::new(
+            ErrorCode::TooManyRequests,
+            format!("this key sent more than {limit} requests per second"),
+        )
+        .hint("wait a second; the limit is an average over ten")
+        .details(serde_json::json!({ "limit_requests_per_second": limit })))
     }
 }
 
@@ -151,7 +159,9 @@ fn bearer(headers: &HeaderMap) -> Result<&str, Refused> {
     let Some(value) = headers.get(header::AUTHORIZATION) else { return refused("this needs a key") };
     let parts = value.to_str().ok().and_then(|text| text.split_once(' '));
     match parts {
-        Some((scheme, secret)) if scheme.eq_ignore_ascii_case("bearer") && secret.len() <= SECRET_BYTES_MAX => {
+        Some((scheme, secret))
+            if scheme.eq_ignore_ascii_case("bearer") && secret.len() <= SECRET_BYTES_MAX =>
+        {
             Ok(secret.trim())
         }
         Some(_) | None => refused("the authorization header does not carry a bearer key"),

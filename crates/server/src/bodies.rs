@@ -134,7 +134,8 @@ pub(crate) fn holding(bodies: Vec<Held>) -> Result<Vec<rgrid_store::directives::
     bodies
         .into_iter()
         .map(|body| {
-            let execution_id = body.execution_id.parse().map_err(|error| Refused::invalid("holding", error))?;
+            let execution_id =
+                body.execution_id.parse().map_err(|error| Refused::invalid("holding", error))?;
             if i32::try_from(body.attempt).is_err() || i64::try_from(body.directive).is_err() {
                 return Err(Refused::invalid("holding", "no attempt or directive has such a number"));
             }

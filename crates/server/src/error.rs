@@ -33,7 +33,8 @@ impl Refused {
 
     /// It reads well and asks for something that is not allowed; `field` as it is named on the wire.
     pub(crate) fn invalid(field: &str, reason: impl std::fmt::Display) -> Self {
-        Self::new(ErrorCode::Invalid, format!("{field}: {reason}")).details(serde_json::json!({ "field": field }))
+        Self::new(ErrorCode::Invalid, format!("{field}: {reason}"))
+            .details(serde_json::json!({ "field": field }))
     }
 
     pub(crate) fn not_found(what: &str) -> Self {
@@ -81,8 +82,9 @@ impl From<rgrid_store::Error> for Refused {
         use rgrid_store::Error as Store;
         match error {
             Store::NotFound { what, name } => {
-                Self::new(ErrorCode::NotFound, format!("there is no {what} {name:?}"))
-                    .hint(format!("`rgrid list` shows what there is; another account's {what}s are never shown"))
+                Self::new(ErrorCode::NotFound, format!("there is no {what} {name:?}")).hint(format!(
+                    "`rgrid list` shows what there is; another account's {what}s are never shown"
+                ))
             }
             Store::Ambiguous { what, text, candidates } => {
                 Self::new(ErrorCode::Ambiguous, format!("{text:?} fits several {what}s"))
@@ -93,13 +95,18 @@ impl From<rgrid_store::Error> for Refused {
                 Self::new(ErrorCode::Conflict, format!("{what} is {status}, so this cannot be done"))
                     .details(serde_json::json!({ "status": status }))
             }
-            Store::NotCurrent => Self::new(ErrorCode::NotCurrent, "this attempt is not the current one any more")
-                .hint("end it: nothing it reports is taken"),
-            Store::Unauthorized { what } => Self::new(ErrorCode::Unauthorized, format!("the {what} is not valid")),
-            Store::IdempotencyMismatch => {
-                Self::new(ErrorCode::IdempotencyMismatch, "this idempotency key came before with another body")
-                    .hint("use a new key for a new request, and the same body when you repeat one")
+            Store::NotCurrent => {
+                Self::new(ErrorCode::NotCurrent, "this attempt is not the current one any more")
+                    .hint("end it: nothing it reports is taken")
             }
+            Store::Unauthorized { what } => {
+                Self::new(ErrorCode::Unauthorized, format!("the {what} is not valid"))
+            }
+            Store::IdempotencyMismatch => Self::new(
+                ErrorCode::IdempotencyMismatch,
+                "this idempotency key came before with another body",
+            )
+            .hint("use a new key for a new request, and the same body when you repeat one"),
             Store::TooLarge { what, limit } => {
                 Self::new(ErrorCode::TooLarge, format!("{what} is more than the limit of {limit}"))
                     .details(serde_json::json!({ "what": what, "limit": limit }))
@@ -138,9 +145,13 @@ fn from_objects(error: rgrid_store::objects::Error) -> Refused {
                 .hint("`rgrid prune` removes what is not needed; then try again")
                 .details(serde_json::json!({ "wanted_bytes": wanted_bytes }))
         }
-        Objects::Busy => Refused::new(ErrorCode::ObjectsUnavailable, "the same bytes are being sent by somebody else")
-            .hint("try again in a moment"),
-        Objects::Interrupted(_) => Refused::new(ErrorCode::Malformed, "the body broke off").hint("send it again"),
+        Objects::Busy => {
+            Refused::new(ErrorCode::ObjectsUnavailable, "the same bytes are being sent by somebody else")
+                .hint("try again in a moment")
+        }
+        Objects::Interrupted(_) => {
+            Refused::new(ErrorCode::Malformed, "the body broke off").hint("send it again")
+        }
         Objects::WrongLength { expected, received } => {
             Refused::new(ErrorCode::Malformed, format!("{received} bytes came and the part has {expected}"))
                 .details(serde_json::json!({ "expected_bytes": expected, "received_bytes": received }))

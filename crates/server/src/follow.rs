@@ -73,10 +73,14 @@ impl Ticket {
         let mut followed = app.follows.followed();
         if app.follows.followers.fetch_add(1, Ordering::Relaxed) >= FOLLOWS_MAX {
             app.follows.followers.fetch_sub(1, Ordering::Relaxed);
-            return Err(Refused::new(ErrorCode::TooManyRequests, "too many logs are followed at this replica"));
+            return Err(Refused::new(
+                ErrorCode::TooManyRequests,
+                "too many logs are followed at this replica",
+            ));
         }
-        let entry =
-            followed.entry(id).or_insert_with(|| Followed { followers: 0, standing: watch::Sender::new(None) });
+        let entry = followed
+            .entry(id)
+            .or_insert_with(|| Followed { followers: 0, standing: watch::Sender::new(None) });
         entry.followers += 1;
         let standing = entry.standing.subscribe();
         drop(followed);
@@ -107,7 +111,9 @@ pub(crate) async fn watch_all(app: App, end: CancellationToken) {
             match app.store.standings(some).await {
                 Ok(standings) => publish(&app.follows, standings),
                 // Followers wait; the next look is soon.
-                Err(error) => tracing::warn!(error = %Causes(&error), "followed executions could not be looked at"),
+                Err(error) => {
+                    tracing::warn!(error = %Causes(&error), "followed executions could not be looked at")
+                }
             }
         }
         tokio::select! {
@@ -281,7 +287,8 @@ impl Follower {
 
     async fn send(&self, event: &FollowEvent) -> Result<(), Stop> {
         let event = Event::default().id(self.cursor.to_string()).json_data(event);
-        let event = event.map_err(|_| Stop::Failed(Refused::new(ErrorCode::Internal, "an event cannot be written")))?;
+        let event = event
+            .map_err(|_| Stop::Failed(Refused::new(ErrorCode::Internal, "an event cannot be written")))?;
         self.events.send(event).await.map_err(|_| Stop::Gone)
     }
 }

@@ -41,9 +41,9 @@ impl Heartbeats {
     /// Waits until the heartbeat is written.
     pub(crate) async fn beat(&self, row: HeartbeatRow) -> Result<Directives, Refused> {
         let (answer, written) = oneshot::channel();
-        self.0
-            .try_send(Arriving { row, answer })
-            .map_err(|_| Refused::new(ErrorCode::TooManyRequests, "too many heartbeats wait at this replica"))?;
+        self.0.try_send(Arriving { row, answer }).map_err(|_| {
+            Refused::new(ErrorCode::TooManyRequests, "too many heartbeats wait at this replica")
+        })?;
         match written.await {
             Ok(Some(directives)) => Ok(directives),
             Ok(None) | Err(_) => Err(Refused::new(

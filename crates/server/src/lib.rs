@@ -65,9 +65,8 @@ pub async fn run(
         }
     });
     let drained = shutdown.clone();
-    let serving = std::future::IntoFuture::into_future(
-        axum::serve(listener, router).with_graceful_shutdown(async move { drained.cancelled().await }),
-    );
+    let graceful = async move { drained.cancelled().await };
+    let serving = axum::serve(listener, router).with_graceful_shutdown(graceful).into_future();
     let deadline = async {
         shutdown.cancelled().await;
         tokio::time::sleep(DRAIN).await;
@@ -81,6 +80,8 @@ pub async fn run(
     };
     duties_end.cancel();
     duties.close();
-    duties.wait().await;
+    if tokio::time::timeout(DRAIN, duties.wait()).await.is_err() {
+        tracing::warn!(seconds = DRAIN.as_secs(), "some duties were cut at shutdown");
+    }
     served
 }

@@ -78,9 +78,14 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Parameters<T> 
     type Rejection = Refused;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refused> {
-        Query::<T>::from_request_parts(parts, state).await.map(|Query(value)| Self(value)).map_err(|rejection| {
-            Refused::new(ErrorCode::Malformed, format!("the query cannot be read: {}", rejection.body_text()))
-        })
+        Query::<T>::from_request_parts(parts, state).await.map(|Query(value)| Self(value)).map_err(
+            |rejection| {
+                Refused::new(
+                    ErrorCode::Malformed,
+                    format!("the query cannot be read: {}", rejection.body_text()),
+                )
+            },
+        )
     }
 }
 
@@ -91,9 +96,14 @@ impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Named<T
     type Rejection = Refused;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refused> {
-        Path::<T>::from_request_parts(parts, state).await.map(|Path(value)| Self(value)).map_err(|rejection| {
-            Refused::new(ErrorCode::Malformed, format!("the path cannot be read: {}", rejection.body_text()))
-        })
+        Path::<T>::from_request_parts(parts, state).await.map(|Path(value)| Self(value)).map_err(
+            |rejection| {
+                Refused::new(
+                    ErrorCode::Malformed,
+                    format!("the path cannot be read: {}", rejection.body_text()),
+                )
+            },
+        )
     }
 }
 
@@ -107,7 +117,9 @@ impl<S: Send + Sync> FromRequestParts<S> for IdempotencyKey {
         let Some(value) = parts.headers.get(IDEMPOTENCY_KEY) else { return Ok(Self(None)) };
         // Header texts are visible ASCII: no NUL can reach the database from here.
         match value.to_str() {
-            Ok(text) if !text.is_empty() && text.len() <= IDEMPOTENCY_KEY_BYTES_MAX => Ok(Self(Some(text.to_owned()))),
+            Ok(text) if !text.is_empty() && text.len() <= IDEMPOTENCY_KEY_BYTES_MAX => {
+                Ok(Self(Some(text.to_owned())))
+            }
             Ok(_) | Err(_) => Err(Refused::new(
                 ErrorCode::Malformed,
                 format!("an idempotency key is 1 to {IDEMPOTENCY_KEY_BYTES_MAX} visible characters"),

@@ -47,7 +47,8 @@ struct Bucket {
 impl Bucket {
     fn refill(&mut self, now: Instant) {
         let seconds = now.saturating_duration_since(self.filled_at).as_secs_f64();
-        self.tokens = (self.tokens + seconds * f64::from(self.caller.requests_per_second())).min(self.caller.burst());
+        self.tokens =
+            (self.tokens + seconds * f64::from(self.caller.requests_per_second())).min(self.caller.burst());
         self.filled_at = now;
     }
 }

@@ -56,9 +56,16 @@ impl Signer {
 
     /// Refuses unless `signature` allows `grant` and has not expired. The comparison takes the same time whatever
     /// differs.
-    pub(crate) fn check(&self, grant: Grant, expires: i64, signature: &str, now: Timestamp) -> Result<(), Refused> {
+    pub(crate) fn check(
+        &self,
+        grant: Grant,
+        expires: i64,
+        signature: &str,
+        now: Timestamp,
+    ) -> Result<(), Refused> {
         let refused = |message: &str| {
-            Refused::new(ErrorCode::Forbidden, message).hint("ask the API for a new address and use it unchanged")
+            Refused::new(ErrorCode::Forbidden, message)
+                .hint("ask the API for a new address and use it unchanged")
         };
         let bytes = unhex(signature).ok_or_else(|| refused("the signature of this address is not one"))?;
         if !self.keys.iter().any(|key| mac(key, grant, expires).verify_slice(&bytes).is_ok()) {
@@ -66,7 +73,6 @@ impl Signer {
         }
         if expires < now.timestamp() { Err(refused("this address has expired")) } else { Ok(()) }
     }
-
 }
 
 fn mac(key: &Hmac<sha2::Sha256>, grant: Grant, expires: i64) -> Hmac<sha2::Sha256> {

@@ -27,9 +27,12 @@ pub(crate) fn check(ours: &str, theirs: &str) -> Result<(), Refused> {
     };
     let Some(grid) = release(ours) else { return Ok(()) };
     let refused = |advice: String| {
-        Err(Refused::new(ErrorCode::VersionRefused, format!("rgrid {theirs} is not served by this grid, rgrid {ours}"))
-            .hint(advice)
-            .details(serde_json::json!({ "caller": theirs, "grid": ours })))
+        Err(Refused::new(
+            ErrorCode::VersionRefused,
+            format!("rgrid {theirs} is not served by this grid, rgrid {ours}"),
+        )
+        .hint(advice)
+        .details(serde_json::json!({ "caller": theirs, "grid": ours })))
     };
     if caller > grid {
         return refused(format!("upgrade the grid, or use rgrid {ours}"));

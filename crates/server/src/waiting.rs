@@ -12,7 +12,9 @@ pub(crate) async fn sentence(app: &App, row: &ExecutionRow) -> Result<Option<Str
         Status::Pending | Status::Queued => {
             Ok(app.store.waiting(row.account_id, row.id).await?.as_ref().map(describe))
         }
-        Status::Running | Status::Completed | Status::Failed | Status::TimedOut | Status::Cancelled => Ok(None),
+        Status::Running | Status::Completed | Status::Failed | Status::TimedOut | Status::Cancelled => {
+            Ok(None)
+        }
     }
 }
 
@@ -24,7 +26,10 @@ fn counted(number: u64, noun: &str) -> String {
 pub(crate) fn describe(waiting: &Waiting) -> String {
     match *waiting {
         Waiting::Inputs { missing } => {
-            format!("{} not uploaded yet; it is queued as soon as the last one is there", counted(missing, "input"))
+            format!(
+                "{} not uploaded yet; it is queued as soon as the last one is there",
+                counted(missing, "input")
+            )
         }
         Waiting::Worker { batch_limit: Some(limit), .. } => {
             format!("its batch runs at most {limit} at once; it starts when one of them ends")
@@ -41,20 +46,19 @@ pub(crate) fn describe(waiting: &Waiting) -> String {
         Waiting::Worker { fits_a_worker: false, .. } => {
             "no worker is large enough for what it asks: another is starting".to_owned()
         }
+        Waiting::Worker { slots_free: 0, ahead: 0, workers_active, .. } => {
+            format!("all places on {} are taken; it is next", counted(workers_active.into(), "worker"))
+        }
         Waiting::Worker { slots_free: 0, ahead, workers_active, .. } => format!(
-            "all places on {} are taken and {} ahead of it; it starts when its turn comes",
-            counted(u64::from(workers_active), "worker"),
-            if ahead == 0 { "nothing is".to_owned() } else { format!("{} {} in the queue", ahead, are(ahead)) },
+            "all places on {} are taken, and before it in the queue: {}",
+            counted(workers_active.into(), "worker"),
+            counted(ahead, "execution"),
         ),
         Waiting::Worker { ahead: 0, .. } => "it is next: a worker is about to take it".to_owned(),
         Waiting::Worker { ahead, .. } => {
-            format!("{} ahead of it in the queue; a worker takes them in turn", counted(ahead, "execution"))
+            format!("{} of yours go first; a worker takes them in turn", counted(ahead, "execution"))
         }
     }
-}
-
-fn are(number: u64) -> &'static str {
-    if number == 1 { "is" } else { "are" }
 }
 
 #[cfg(test)]
@@ -100,6 +104,19 @@ mod tests {
             worker(|_| {}),
             worker(|facts| facts.ahead = 2),
         ];
-        insta::assert_snapshot!(sentences.join("\n"), @"");
+        insta::assert_snapshot!(sentences.join("\n"), @r"
+        1 input not uploaded yet; it is queued as soon as the last one is there
+        3 inputs not uploaded yet; it is queued as soon as the last one is there
+        its batch runs at most 10 at once; it starts when one of them ends
+        there is no worker yet; it starts when one has joined
+        there is no worker yet: one is starting; it runs there when its turn comes
+        no worker is large enough for what it asks; it starts when a larger one has joined
+        no worker is large enough for what it asks: another is starting
+        all places on 1 worker are taken; it is next
+        all places on 2 workers are taken, and 1 execution of yours go first
+        all places on 1 worker are taken, and 7 executions of yours go first
+        it is next: a worker is about to take it
+        2 executions of yours go first; a worker takes them in turn
+        ");
     }
 }

@@ -46,7 +46,10 @@ impl FromRequestParts<App> for Holder {
         let execution_id = execution.parse().map_err(|_| Refused::not_found("execution"))?;
         let token = parts.headers.get(ATTEMPT_TOKEN).and_then(|value| value.to_str().ok());
         let token = token.filter(|token| token.len() <= TOKEN_BYTES_MAX).ok_or_else(|| {
-            Refused::new(ErrorCode::Malformed, format!("the header {ATTEMPT_TOKEN} must carry the attempt's token"))
+            Refused::new(
+                ErrorCode::Malformed,
+                format!("the header {ATTEMPT_TOKEN} must carry the attempt's token"),
+            )
         })?;
         if i32::try_from(attempt).is_err() {
             return Err(rgrid_store::Error::NotCurrent.into());
@@ -206,7 +209,10 @@ fn finish_row(finish: &Finish) -> Result<FinishRow, Refused> {
         return Err(Refused::invalid("outcome", "a text holds a NUL byte"));
     }
     if finish.not_brought_back.len() > NOT_BROUGHT_BACK_MAX {
-        return Err(Refused::invalid("not_brought_back", format!("at most {NOT_BROUGHT_BACK_MAX} files are named")));
+        return Err(Refused::invalid(
+            "not_brought_back",
+            format!("at most {NOT_BROUGHT_BACK_MAX} files are named"),
+        ));
     }
     Ok(FinishRow {
         outcome: (&finish.outcome).try_into().map_err(|error| Refused::invalid("outcome", error))?,

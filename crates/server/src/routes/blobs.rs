@@ -81,7 +81,9 @@ pub(crate) async fn put(
     request: Request,
 ) -> Result<StatusCode, Refused> {
     let sha256 = parse_hash(&sha256)?;
-    let (Some(upload), Some(part)) = (signed.upload.as_deref(), signed.part) else { return Err(not_signed()) };
+    let (Some(upload), Some(part)) = (signed.upload.as_deref(), signed.part) else {
+        return Err(not_signed());
+    };
     let upload: UploadId = upload.parse().map_err(|_| not_signed())?;
     check(&app, Grant::Put { sha256, upload, part }, &signed)?;
     let length = content_length(request.headers())?
@@ -116,7 +118,8 @@ pub(crate) async fn get(
 }
 
 fn not_signed() -> Refused {
-    Refused::new(ErrorCode::Forbidden, "this address is not signed").hint("ask the API for one and use it unchanged")
+    Refused::new(ErrorCode::Forbidden, "this address is not signed")
+        .hint("ask the API for one and use it unchanged")
 }
 
 fn check(app: &App, grant: Grant, signed: &Signed) -> Result<(), Refused> {
@@ -145,13 +148,19 @@ pub(crate) fn parse_names(wanted: &BlobsWanted) -> Result<Vec<BlobName>, Refused
 
 fn at_most(blobs: usize) -> Result<(), Refused> {
     if blobs > BLOBS_MAX {
-        return Err(rgrid_store::Error::TooLarge { what: "the number of blobs", limit: BLOBS_MAX as u64 }.into());
+        return Err(
+            rgrid_store::Error::TooLarge { what: "the number of blobs", limit: BLOBS_MAX as u64 }.into()
+        );
     }
     Ok(())
 }
 
 /// Those of `names` that are not there, with signed addresses for the parts that are missing.
-pub(crate) async fn uploads(app: &App, account: AccountId, names: &[BlobName]) -> Result<Vec<Upload>, Refused> {
+pub(crate) async fn uploads(
+    app: &App,
+    account: AccountId,
+    names: &[BlobName],
+) -> Result<Vec<Upload>, Refused> {
     let mut uploads = Vec::new();
     for some in names.chunks(BLOBS_MAX) {
         uploads.extend(app.store.missing_blobs(account, some).await?);
@@ -233,7 +242,10 @@ pub(crate) async fn answer(
     answered.insert(header::CONTENT_DISPOSITION, HeaderValue::from_static("attachment"));
     if let Some(Range { start, end }) = range {
         let text = format!("bytes {start}-{}/{size}", end - 1);
-        answered.insert(header::CONTENT_RANGE, HeaderValue::from_str(&text).expect("digits are a header's value"));
+        answered.insert(
+            header::CONTENT_RANGE,
+            HeaderValue::from_str(&text).expect("digits are a header's value"),
+        );
         *response.status_mut() = StatusCode::PARTIAL_CONTENT;
     }
     Ok(response)
@@ -281,7 +293,9 @@ mod tests {
         assert_eq!(ByteRange::parse("bytes=5-"), Some(ByteRange::From { first: 5, end: u64::MAX }));
         assert_eq!(ByteRange::parse("bytes=0-0"), Some(ByteRange::From { first: 0, end: 1 }));
         assert_eq!(ByteRange::parse("bytes=-7"), Some(ByteRange::Last(7)));
-        for ignored in ["", "bytes", "bytes=", "bytes=-", "bytes=2-1", "bytes=0-1,3-4", "lines=1-2", "bytes=a-b"] {
+        for ignored in
+            ["", "bytes", "bytes=", "bytes=-", "bytes=2-1", "bytes=0-1,3-4", "lines=1-2", "bytes=a-b"]
+        {
             assert_eq!(ByteRange::parse(ignored), None, "{ignored}");
         }
     }

@@ -26,7 +26,8 @@ pub(crate) async fn openapi(State(app): State<App>) -> Response {
 pub(crate) async fn page(State(app): State<App>) -> Response {
     let document: Value = serde_json::from_slice(&app.openapi).unwrap_or_default();
     let policy = "default-src 'none'; style-src 'unsafe-inline'";
-    let headers = [(header::CONTENT_TYPE, "text/html; charset=utf-8"), (header::CONTENT_SECURITY_POLICY, policy)];
+    let headers =
+        [(header::CONTENT_TYPE, "text/html; charset=utf-8"), (header::CONTENT_SECURITY_POLICY, policy)];
     (headers, html(&document)).into_response()
 }
 
@@ -104,7 +105,8 @@ fn write_schema(page: &mut String, name: &str, schema: &Value) -> std::fmt::Resu
     let shapes = if variants.is_empty() { std::slice::from_ref(schema) } else { variants };
     for shape in shapes {
         if let Some(values) = shape["enum"].as_array() {
-            let words: Vec<_> = values.iter().map(|value| format!("<code>{}</code>", escaped(text(value)))).collect();
+            let words: Vec<_> =
+                values.iter().map(|value| format!("<code>{}</code>", escaped(text(value)))).collect();
             write!(page, "<p>{} {}</p>", words.join(", "), escaped(text(&shape["description"])))?;
         }
         let Some(properties) = shape["properties"].as_object() else { continue };

@@ -32,7 +32,10 @@ pub(crate) async fn resolve(app: &App, account: AccountId, text: &str) -> Result
         // A full id needs no look-up: every call below asks for the account's own.
         return Ok(id);
     }
-    if text.is_empty() || text.len() > NAME_BYTES_MAX || !text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {
+    if text.is_empty()
+        || text.len() > NAME_BYTES_MAX
+        || !text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+    {
         return Err(Refused::not_found("execution").hint("`rgrid list` shows what there is"));
     }
     Ok(app.store.resolve_execution(account, text).await?)
@@ -43,7 +46,11 @@ pub(crate) async fn body(app: &App, row: &ExecutionRow) -> Result<Execution, Ref
     Ok(bodies::execution(row, waiting::sentence(app, row).await?))
 }
 
-async fn created(app: &App, account: AccountId, row: CreatedRow) -> Result<(StatusCode, Json<Created>), Refused> {
+async fn created(
+    app: &App,
+    account: AccountId,
+    row: CreatedRow,
+) -> Result<(StatusCode, Json<Created>), Refused> {
     let missing = blobs::uploads(app, account, &row.missing).await?;
     let status = if row.replayed { StatusCode::OK } else { StatusCode::CREATED };
     Ok((status, Json(Created { execution: body(app, &row.execution).await?, missing })))
@@ -64,7 +71,8 @@ pub(crate) async fn create(
 ) -> Result<(StatusCode, Json<Created>), Refused> {
     let submission = body.value.parse()?;
     let idempotency = key.map(|key| Idempotency { route: "POST /executions", key, body_sha256: body.sha256 });
-    let row = app.store.create_execution(member.account(), &submission, body.value.follow, idempotency).await?;
+    let row =
+        app.store.create_execution(member.account(), &submission, body.value.follow, idempotency).await?;
     created(&app, member.account(), row).await
 }
 
@@ -167,8 +175,7 @@ pub(crate) async fn retry(
 ) -> Result<(StatusCode, Json<Created>), Refused> {
     // There is no body: what is repeated is the path as it was typed, which stays the same when `last` moves on.
     let body_sha256 = Sha256::digest(id.as_bytes()).into();
-    let idempotency =
-        key.map(|key| Idempotency { route: "POST /executions/{id}/retry", key, body_sha256 });
+    let idempotency = key.map(|key| Idempotency { route: "POST /executions/{id}/retry", key, body_sha256 });
     let id = resolve(&app, member.account(), &id).await?;
     let row = app.store.retry_execution(member.account(), id, idempotency).await?;
     created(&app, member.account(), row).await

@@ -14,7 +14,10 @@ use crate::state::App;
 
 /// Who am I
 #[utoipa::path(get, path = "/whoami", tag = "keys", responses((status = 200, body = Whoami)))]
-pub(crate) async fn whoami(State(app): State<App>, Member(principal): Member) -> Result<Json<Whoami>, Refused> {
+pub(crate) async fn whoami(
+    State(app): State<App>,
+    Member(principal): Member,
+) -> Result<Json<Whoami>, Refused> {
     Ok(Json(Whoami {
         account_id: principal.account_id.to_string(),
         account: principal.account_name.clone(),
@@ -45,7 +48,10 @@ pub(crate) async fn create(
 ) -> Result<(StatusCode, Json<CreatedKey>), Refused> {
     let CreateKey { name, role } = body.value;
     if name.is_empty() || name.len() > METADATA_BYTES_MAX || name.contains('\0') {
-        return Err(Refused::invalid("name", format!("a key's name has 1 to {METADATA_BYTES_MAX} bytes and no NUL")));
+        return Err(Refused::invalid(
+            "name",
+            format!("a key's name has 1 to {METADATA_BYTES_MAX} bytes and no NUL"),
+        ));
     }
     let role = match role {
         Role::Admin => rgrid_store::keys::Role::Admin,

@@ -73,10 +73,11 @@ pub(crate) async fn stream(
     // The first page is read before the stream is answered: what is wrong with the request is still an error now.
     page(&app, account, id, cursor).await?;
     let events = ReceiverStream::new(follow::start(&app, account, id, cursor)?).map(Ok::<_, Infallible>);
-    let mut response =
-        Sse::new(events).keep_alive(KeepAlive::new().interval(COMMENT_PERIOD)).into_response();
+    let mut response = Sse::new(events).keep_alive(KeepAlive::new().interval(COMMENT_PERIOD)).into_response();
     // A proxy that collects an answer would hold the lines back.
-    response.headers_mut().insert(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
+    response
+        .headers_mut()
+        .insert(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
     Ok(response)
 }
 
@@ -107,7 +108,12 @@ pub(crate) struct Page {
 }
 
 /// What follows `cursor`.
-pub(crate) async fn page(app: &App, account: AccountId, id: ExecutionId, cursor: Cursor) -> Result<Page, Refused> {
+pub(crate) async fn page(
+    app: &App,
+    account: AccountId,
+    id: ExecutionId,
+    cursor: Cursor,
+) -> Result<Page, Refused> {
     let from = LogCursor { attempt: cursor.attempt, stdout: cursor.stdout, stderr: cursor.stderr };
     let page = app.store.read_logs(account, id, from, PAGE_BYTES).await?;
     let bytes: usize = page.chunks.iter().map(|chunk| chunk.piece.bytes.len()).sum();

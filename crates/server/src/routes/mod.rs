@@ -129,7 +129,9 @@ pub(crate) fn openapi(version: &str) -> Vec<u8> {
     document.paths.paths =
         document.paths.paths.into_iter().map(|(path, item)| (path.replace("{*", "{"), item)).collect();
     for item in document.paths.paths.values_mut() {
-        for operation in [&mut item.get, &mut item.put, &mut item.post, &mut item.delete].into_iter().flatten() {
+        for operation in
+            [&mut item.get, &mut item.put, &mut item.post, &mut item.delete].into_iter().flatten()
+        {
             complete(operation);
         }
     }
@@ -139,7 +141,8 @@ pub(crate) fn openapi(version: &str) -> Vec<u8> {
 /// Adds what holds for every operation: the shape of errors, and the key.
 fn complete(operation: &mut Operation) {
     let error = ContentBuilder::new().schema(Some(Ref::from_schema_name("ErrorBody"))).build();
-    let response = ResponseBuilder::new().description("refused or failed").content("application/json", error).build();
+    let response =
+        ResponseBuilder::new().description("refused or failed").content("application/json", error).build();
     operation.responses.responses.insert("default".to_owned(), RefOr::T(response));
     let open = operation.tags.iter().flatten().any(|tag| tag == "grid");
     if !open && operation.security.is_none() {

@@ -43,7 +43,12 @@ pub(crate) async fn join(
 
 fn parse(app: &App, join: Join) -> Result<JoinRow, Refused> {
     version::check(&app.version, &join.version)?;
-    let texts = [("token", &join.token), ("nonce", &join.nonce), ("version", &join.version), ("hostname", &join.hostname)];
+    let texts = [
+        ("token", &join.token),
+        ("nonce", &join.nonce),
+        ("version", &join.version),
+        ("hostname", &join.hostname),
+    ];
     for (field, text) in texts {
         if text.is_empty() || text.len() > METADATA_BYTES_MAX || text.contains('\0') {
             return Err(Refused::invalid(field, format!("has 1 to {METADATA_BYTES_MAX} bytes and no NUL")));
@@ -59,7 +64,8 @@ fn parse(app: &App, join: Join) -> Result<JoinRow, Refused> {
             Err(Refused::invalid(field, format!("{text:?} is none of {}", words.join(", "))))
         }
     };
-    let grade = |field, text: &str| text.parse::<LimitGrade>().map_err(|error| Refused::invalid(field, error));
+    let grade =
+        |field, text: &str| text.parse::<LimitGrade>().map_err(|error| Refused::invalid(field, error));
     Ok(JoinRow {
         capacity: bodies::capacity(join.capacity),
         sandbox: SandboxRow {

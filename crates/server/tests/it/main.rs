@@ -1,0 +1,13 @@
+//! The server over a real socket and a real database, spoken to by the typed client.
+
+mod accounts;
+mod blobs;
+mod follow;
+mod grid;
+mod harness;
+mod keys;
+mod lifecycle;
+mod nonsense;
+mod openapi;
+mod polls;
+mod stdin;

@@ -1,0 +1,133 @@
+//! Waiting for work, and being told what is wanted of it.
+
+use std::time::Duration;
+
+use rgrid_api::outcome::CancelledByBody;
+use rgrid_api::workers::Heartbeat;
+
+use crate::harness::{Grid, attempt_of, client, code, module, submit};
+use rgrid_api::error::ErrorCode;
+
+/// Longer than any test waits: an answer that comes earlier came for a reason.
+const LONG: Duration = Duration::from_secs(20);
+
+#[tokio::test]
+async fn an_open_poll_is_answered_by_a_submission_at_another_replica() {
+    let grid = Grid::start().await;
+    let elsewhere = grid.another_replica().await;
+    let runner = grid.runner().await;
+    let poll = tokio::spawn(async move { (runner.lease().await, runner) });
+    let id = submit(&client(&elsewhere.url, &grid.key), &module()).await.execution.id;
+    let (lease, _) = poll.await.unwrap();
+    assert_eq!(lease.execution_id, id);
+}
+
+#[tokio::test]
+async fn a_poll_that_may_not_wait_still_finds_work() {
+    let grid = Grid::start().await;
+    let runner = grid.runner().await;
+    assert!(runner.poll(1, Vec::new(), Duration::ZERO).await.leases.is_empty());
+    submit(&grid.client(), &module()).await;
+    assert_eq!(runner.poll(1, Vec::new(), Duration::ZERO).await.leases.len(), 1);
+}
+
+#[tokio::test]
+async fn a_cancel_answers_the_open_poll_of_the_attempts_runner() {
+    let grid = Grid::start().await;
+    let me = grid.client();
+    let id = submit(&me, &module()).await.execution.id;
+    let runner = grid.runner().await;
+    let lease = runner.lease().await;
+    let attempt = attempt_of(&lease);
+    let held = attempt.held(lease.directive.version);
+    let poll = tokio::spawn({
+        let held = held.clone();
+        async move { (runner.poll(1, vec![held], LONG).await, runner) }
+    });
+    let cancelling = me.cancel(&id).await.unwrap();
+    assert!(cancelling.cancel_requested && cancelling.status == "running");
+    let (answer, runner) = poll.await.unwrap();
+    let [directive] = answer.directives.as_slice() else { panic!("one directive: {answer:?}") };
+    assert_eq!(directive.cancel, Some(CancelledByBody::User));
+    assert!(directive.version > held.directive);
+
+    let answer = runner.client.heartbeat(&Heartbeat { holding: vec![held] }).await.unwrap();
+    assert_eq!(answer.directives, [directive.clone()].as_slice());
+    let mut finish = crate::harness::finish(0, 0, 0);
+    finish.outcome = rgrid_api::outcome::OutcomeBody::Cancelled { by: CancelledByBody::User };
+    assert_eq!(runner.client.finish(&attempt, &finish).await.unwrap().status, "cancelled");
+}
+
+#[tokio::test]
+async fn a_follower_and_an_extension_are_told_to_the_runner() {
+    let grid = Grid::start().await;
+    let me = grid.client();
+    let id = submit(&me, &module()).await.execution.id;
+    let runner = grid.runner().await;
+    let lease = runner.lease().await;
+    assert!(!lease.directive.followed);
+    let attempt = attempt_of(&lease);
+    let _follow = me.follow(&id, rgrid_api::logs::Cursor::default()).await.unwrap();
+    let answer = runner.poll(0, vec![attempt.held(lease.directive.version)], LONG).await;
+    assert!(answer.directives[0].followed);
+    me.extend(&id, Duration::from_secs(60)).await.unwrap();
+    let answer = runner.poll(0, vec![attempt.held(answer.directives[0].version)], LONG).await;
+    assert_eq!(answer.directives[0].timeout_ms, lease.directive.timeout_ms + 60_000);
+}
+
+#[tokio::test]
+async fn a_workers_newer_poll_takes_the_place_of_an_older_one() {
+    let grid = Grid::start().await;
+    let runner = grid.runner().await;
+    let older = tokio::spawn({
+        let client = runner.client.clone();
+        let request = rgrid_api::workers::LeaseRequest {
+            slots: 1,
+            free: crate::harness::CAPACITY,
+            holding: Vec::new(),
+            wait_ms: LONG.as_millis() as u64,
+        };
+        async move { client.lease(&request).await.unwrap() }
+    });
+    // Whichever came first is answered with nothing when the other comes.
+    let newer = tokio::spawn(async move { runner.poll(1, Vec::new(), LONG).await });
+    let (first, _) = futures_util::future::select(older, newer).await.factor_first();
+    assert!(first.unwrap().leases.is_empty());
+}
+
+#[tokio::test]
+async fn an_attempt_whose_poll_is_gone_goes_to_another_worker_for_free() {
+    let grid = Grid::start().await;
+    let me = grid.client();
+    let (gone, stays) = (grid.runner().await, grid.runner().await);
+    let abandoned = tokio::spawn(async move { gone.poll(1, Vec::new(), LONG).await });
+    tokio::task::yield_now().await;
+    abandoned.abort();
+    let _ = abandoned.await;
+    let id = submit(&me, &module()).await.execution.id;
+    let lease = stays.lease().await;
+    assert_eq!(lease.execution_id, id);
+}
+
+#[tokio::test]
+async fn a_join_token_works_once_and_nonsense_does_not_join() {
+    let grid = Grid::start().await;
+    let token = grid.store.create_join_token(None, Duration::from_secs(60)).await.unwrap();
+    let anybody = client(grid.url(), "");
+    let join = crate::harness::join(&token);
+    let joined = anybody.join(&join).await.unwrap();
+    assert_eq!(anybody.join(&join).await.unwrap().worker_id, joined.worker_id, "a repetition is harmless");
+    let mut thief = join.clone();
+    thief.nonce = "another".to_owned();
+    assert_eq!(code(anybody.join(&thief).await), ErrorCode::Unauthorized);
+    let mut wrong = join.clone();
+    wrong.token = "rg_nonsense".to_owned();
+    assert_eq!(code(anybody.join(&wrong).await), ErrorCode::Unauthorized);
+    wrong.slots = 0;
+    assert_eq!(code(anybody.join(&wrong).await), ErrorCode::Invalid);
+    let mut old = join.clone();
+    old.version = "99.0.0".to_owned();
+    assert_eq!(code(anybody.join(&old).await), ErrorCode::VersionRefused);
+    let workers = grid.client().workers().await.unwrap().workers;
+    assert_eq!((workers.len(), workers[0].status.as_str(), workers[0].slots), (1, "active", 2));
+}
