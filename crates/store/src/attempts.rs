@@ -18,8 +18,10 @@ use sqlx::{PgConnection, Row};
 
 pub use crate::artifacts::{ArtifactKind, ArtifactRow};
 use crate::executions::{self, BlobName, BlobsHere};
+use crate::logs::log_sizes;
 use crate::notify::Nudge;
 use crate::row::{self, Columns};
+use crate::stdin::clear_stdin;
 use crate::{Error, Result, Store, outcome, queue, secret, submissions};
 
 /// Where an attempt stands.
@@ -174,16 +176,24 @@ impl Store {
 
     /// The runner says how it ended. Idempotent by the attempt and `manifest_sha256`, the hash of the request's body.
     /// Answers the execution's status: terminal, or `queued` when it is tried again.
-    pub async fn finish(&self, a: &AttemptAuth, finish: &FinishRow, manifest_sha256: [u8; 32]) -> Result<Status> {
+    pub async fn finish(
+        &self,
+        a: &AttemptAuth,
+        finish: &FinishRow,
+        manifest_sha256: [u8; 32],
+    ) -> Result<Status> {
         let mut transaction = self.pool().begin().await?;
         let execution = lock_execution(&mut transaction, a.execution_id).await?.ok_or(Error::NotCurrent)?;
         match fence(&mut transaction, a).await? {
             (AttemptState::Running, _) => {}
-            (AttemptState::Ended, Some(manifest)) if manifest == manifest_sha256 => return Ok(execution.status),
+            (AttemptState::Ended, Some(manifest)) if manifest == manifest_sha256 => {
+                return Ok(execution.status);
+            }
             (AttemptState::Ended | AttemptState::Lost | AttemptState::HandedBack, _) => {
                 return Err(Error::NotCurrent);
             }
         }
+        logs_here(&mut transaction, a, finish).await?;
         let here = outputs_here(&mut transaction, execution.account, &finish.outputs).await?;
         let ended_before: i64 = sqlx::query_scalar(include_str!("../queries/attempts/ended_before.sql"))
             .bind(a.execution_id.to_string())
@@ -292,21 +302,37 @@ async fn fence(connection: &mut PgConnection, a: &AttemptAuth) -> Result<(Attemp
     Ok((row.text("state")?, row.try_get("manifest_sha256")?))
 }
 
+/// Every byte that the script wrote must have been pushed: after this nothing is appended.
+async fn logs_here(connection: &mut PgConnection, a: &AttemptAuth, finish: &FinishRow) -> Result<()> {
+    let pushed = log_sizes(connection, a.execution_id, a.attempt).await?;
+    let streams = [
+        ("stdout_bytes", finish.stdout_bytes, pushed.stdout),
+        ("stderr_bytes", finish.stderr_bytes, pushed.stderr),
+    ];
+    match streams.into_iter().find(|(_, written, pushed)| written > pushed) {
+        None => Ok(()),
+        Some((field, written, pushed)) => {
+            Err(Error::Invalid { field, reason: format!("{written} bytes were written and {pushed} pushed") })
+        }
+    }
+}
+
 /// All blobs of the outputs, which must be here.
 async fn outputs_here(
     connection: &mut PgConnection,
     account: AccountId,
     outputs: &[OutputRow],
 ) -> Result<BlobsHere> {
-    let blob = |output: &OutputRow| {
-        output.sha256.map(|sha256| BlobName { sha256, size_bytes: output.size_bytes })
-    };
+    let blob =
+        |output: &OutputRow| output.sha256.map(|sha256| BlobName { sha256, size_bytes: output.size_bytes });
     let named: BTreeSet<BlobName> = outputs.iter().filter_map(blob).collect();
     let named: Vec<BlobName> = named.into_iter().collect();
     let here = executions::blobs_here(connection, account, &named).await?;
     match here.missing(&named)?.first() {
         None => Ok(here),
-        Some(blob) => Err(Error::Invalid { field: "outputs", reason: format!("blob {} is not committed", blob.sha256) }),
+        Some(blob) => {
+            Err(Error::Invalid { field: "outputs", reason: format!("blob {} is not committed", blob.sha256) })
+        }
     }
 }
 
@@ -356,8 +382,9 @@ async fn end_execution(
         .bind(row::bigint(bytes))
         .bind(finish.map_or(&[][..], |finish| &finish.not_brought_back))
         .bind(queue::statuses(step))
-        .execute(connection)
+        .execute(&mut *connection)
         .await?;
+    clear_stdin(connection, id).await?;
     Ok(status)
 }
 

@@ -12,7 +12,7 @@ use rgrid_core::Timestamp;
 use rgrid_core::id::ExecutionId;
 use rgrid_core::limits;
 use sqlx::postgres::PgRow;
-use sqlx::{Postgres, Row, Transaction};
+use sqlx::{PgConnection, Postgres, Row, Transaction};
 
 use crate::attempts::AttemptAuth;
 use crate::notify::Nudge;
@@ -270,14 +270,14 @@ fn check_push(pieces: &[LogPiece]) -> Result<()> {
 
 /// What an attempt has pushed, as its finish compares it.
 pub(crate) async fn log_sizes(
-    transaction: &mut Transaction<'_, Postgres>,
+    connection: &mut PgConnection,
     execution: ExecutionId,
     attempt: u32,
 ) -> Result<LogSizes> {
     let row = sqlx::query(include_str!("../queries/logs/sizes.sql"))
         .bind(execution.to_string())
         .bind(integer(attempt))
-        .fetch_optional(&mut **transaction)
+        .fetch_optional(connection)
         .await?;
     row.map_or(Ok(LogSizes::default()), |row| sizes(&row))
 }

@@ -7,7 +7,7 @@
 use bytes::Bytes;
 use rgrid_core::id::{AccountId, ExecutionId};
 use rgrid_core::limits;
-use sqlx::{Postgres, Row, Transaction};
+use sqlx::{PgConnection, Postgres, Row, Transaction};
 
 use crate::attempts::AttemptAuth;
 use crate::notify::Nudge;
@@ -41,13 +41,10 @@ pub struct StdinRead {
 }
 
 /// Drops what an execution that has ended would have read.
-pub(crate) async fn clear_stdin(
-    transaction: &mut Transaction<'_, Postgres>,
-    execution: ExecutionId,
-) -> Result<()> {
+pub(crate) async fn clear_stdin(connection: &mut PgConnection, execution: ExecutionId) -> Result<()> {
     sqlx::query(include_str!("../queries/stdin/clear.sql"))
         .bind(execution.to_string())
-        .execute(&mut **transaction)
+        .execute(connection)
         .await?;
     Ok(())
 }
