@@ -116,7 +116,12 @@ impl Store {
     }
 
     /// The blob that lies at `path`: what the script wrote there, else what was sent.
-    pub async fn artifact_blob(&self, account: AccountId, id: ExecutionId, path: &AbsolutePath) -> Result<Sha256> {
+    pub async fn artifact_blob(
+        &self,
+        account: AccountId,
+        id: ExecutionId,
+        path: &AbsolutePath,
+    ) -> Result<Sha256> {
         let hash: Option<Vec<u8>> = sqlx::query_scalar(include_str!("../queries/artifacts/bytes_of.sql"))
             .bind(id.to_string())
             .bind(account.to_string())

@@ -94,7 +94,9 @@ impl Store {
     }
 
     async fn nothing_queued(&self) -> Result<bool> {
-        Ok(sqlx::query_scalar(include_str!("../queries/claim/nothing_queued.sql")).fetch_one(self.pool()).await?)
+        Ok(sqlx::query_scalar(include_str!("../queries/claim/nothing_queued.sql"))
+            .fetch_one(self.pool())
+            .await?)
     }
 
     /// Reads what was handed out. After the commit: nobody else changes it, and the lock is not held for it. Should
@@ -131,7 +133,10 @@ impl Store {
 
 /// Holds the claim lock until the transaction ends.
 pub(crate) async fn lock(connection: &mut PgConnection) -> Result<()> {
-    sqlx::query(include_str!("../queries/claim/lock.sql")).bind(queue::lock::CLAIM).execute(connection).await?;
+    sqlx::query(include_str!("../queries/claim/lock.sql"))
+        .bind(queue::lock::CLAIM)
+        .execute(connection)
+        .await?;
     Ok(())
 }
 
@@ -154,7 +159,11 @@ async fn offers(connection: &mut PgConnection, polls: &BTreeMap<WorkerId, Poll>)
         let left = |whole: u64, held: u64, said: u64| whole.saturating_sub(held).min(said);
         let free = Capacity {
             cpu_millis: whole.cpu_millis.saturating_sub(held_cpu).min(poll.free.cpu_millis),
-            memory_bytes: left(whole.memory_bytes, row.number64("held_memory_bytes")?, poll.free.memory_bytes),
+            memory_bytes: left(
+                whole.memory_bytes,
+                row.number64("held_memory_bytes")?,
+                poll.free.memory_bytes,
+            ),
             disk_bytes: left(whole.disk_bytes, row.number64("held_disk_bytes")?, poll.free.disk_bytes),
         };
         let held = u32::try_from(row.number64("held")?).unwrap_or(u32::MAX);
@@ -246,7 +255,8 @@ async fn take(
     heads: &[Head],
     placed: &[(ExecutionId, WorkerId)],
 ) -> Result<Vec<Taken>> {
-    let heads: HashMap<ExecutionId, &Head> = heads.iter().map(|head| (head.candidate.execution, head)).collect();
+    let heads: HashMap<ExecutionId, &Head> =
+        heads.iter().map(|head| (head.candidate.execution, head)).collect();
     let mut tokens: HashMap<ExecutionId, String> = HashMap::with_capacity(placed.len());
     let mut lanes = Vec::with_capacity(placed.len());
     let mut ages = Vec::with_capacity(placed.len());

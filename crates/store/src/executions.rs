@@ -357,6 +357,15 @@ impl Store {
         id: ExecutionId,
         idempotency: Option<Idempotency>,
     ) -> Result<CreatedRow> {
+        // A repetition is answered first: what it made may be what `last` names by now, and is not to be retried.
+        if let Some(key) = &idempotency {
+            let mut connection = self.pool().acquire().await?;
+            let made = idempotency::remembered(&mut connection, account, key).await?;
+            drop(connection);
+            if let Some(made) = made {
+                return self.replay(account, row::parsed("idempotency key", &made)?).await;
+            }
+        }
         let execution = self.execution(account, id).await?;
         if !execution.status.is_terminal() {
             return Err(Error::conflict(id, execution.status));

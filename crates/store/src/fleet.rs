@@ -127,7 +127,8 @@ const OPEN_COUNT_MAX: i64 = 10_000;
 impl Store {
     /// Reads the fleet, the demand and the overdue attempts in one snapshot.
     pub async fn fleet(&self) -> Result<FleetRows> {
-        let mut transaction = self.pool().begin_with("begin isolation level repeatable read, read only").await?;
+        let mut transaction =
+            self.pool().begin_with("begin isolation level repeatable read, read only").await?;
         let activity = sqlx::query(include_str!("../queries/fleet/activity.sql"))
             .bind(OPEN_COUNT_MAX)
             .fetch_one(&mut *transaction)
@@ -161,7 +162,13 @@ impl Store {
     /// Takes an attempt away from its worker and lets `core::retry` decide what becomes of the execution. Rechecks in
     /// its own transaction that the attempt is still current and still overdue (`Lost`: its lease has ended or its
     /// worker is not alive; `Unnamed`: it was never named). False when that is no longer so.
-    pub async fn requeue(&self, term: &Term, execution: ExecutionId, attempt: u32, why: Requeue) -> Result<bool> {
+    pub async fn requeue(
+        &self,
+        term: &Term,
+        execution: ExecutionId,
+        attempt: u32,
+        why: Requeue,
+    ) -> Result<bool> {
         let (loss, overdue) = match why {
             Requeue::Lost => (Loss::Lost, Overdue::Lost),
             Requeue::Unnamed => (Loss::HandedBack, Overdue::Unnamed),
@@ -176,7 +183,12 @@ impl Store {
     }
 
     /// Writes the intent and its `provisioning` worker before anything is created.
-    pub async fn provision_intent(&self, term: &Term, provider: &str, reason: &str) -> Result<(IntentId, WorkerId)> {
+    pub async fn provision_intent(
+        &self,
+        term: &Term,
+        provider: &str,
+        reason: &str,
+    ) -> Result<(IntentId, WorkerId)> {
         let intent = IntentId::new(secret::unix_ms(), secret::random());
         let worker = WorkerId::new(secret::unix_ms(), secret::random());
         let mut transaction = self.write(term).await?;
@@ -315,9 +327,15 @@ impl Store {
 }
 
 /// Takes a worker by a step of the table, from wherever that is legal.
-async fn set_status(connection: &mut PgConnection, worker: WorkerId, step: WorkerStep, reason: &str) -> Result<bool> {
+async fn set_status(
+    connection: &mut PgConnection,
+    worker: WorkerId,
+    step: WorkerStep,
+    reason: &str,
+) -> Result<bool> {
     let from = sources(step);
-    let to = from.first().and_then(|status| next(*status, step)).expect("every step of the table leads somewhere");
+    let to =
+        from.first().and_then(|status| next(*status, step)).expect("every step of the table leads somewhere");
     let marked = sqlx::query(include_str!("../queries/fleet/set_status.sql"))
         .bind(worker.to_string())
         .bind(to.as_str())

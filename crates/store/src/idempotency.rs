@@ -34,15 +34,23 @@ pub(crate) async fn remember(
         .bind(row::millis(limits::IDEMPOTENCY_KEPT))
         .fetch_optional(&mut *connection)
         .await?;
-    if fresh.is_some() {
-        return Ok(None);
-    }
+    if fresh.is_some() { Ok(None) } else { remembered(connection, account, key).await }
+}
+
+/// What `key` made before, if it came before.
+pub(crate) async fn remembered(
+    connection: &mut PgConnection,
+    account: AccountId,
+    key: &Idempotency,
+) -> Result<Option<String>> {
     let before = sqlx::query(include_str!("../queries/executions/remembered.sql"))
         .bind(account.to_string())
         .bind(key.route)
         .bind(&key.key)
-        .fetch_one(connection)
+        .bind(row::millis(limits::IDEMPOTENCY_KEPT))
+        .fetch_optional(connection)
         .await?;
+    let Some(before) = before else { return Ok(None) };
     if before.try_get::<&[u8], _>("body_sha256")? != key.body_sha256 {
         return Err(Error::IdempotencyMismatch);
     }

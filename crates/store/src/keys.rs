@@ -10,6 +10,7 @@ use sqlx::Row;
 use sqlx::postgres::PgRow;
 
 use crate::accounts::DEFAULT_ACCOUNT;
+use crate::idempotency::{self, Idempotency};
 use crate::row::Columns;
 use crate::{Error, Result, Store, secret};
 
@@ -48,7 +49,10 @@ impl FromStr for Role {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        Self::ALL.into_iter().find(|role| role.as_str() == text).ok_or_else(|| format!("{text:?} is not a role"))
+        Self::ALL
+            .into_iter()
+            .find(|role| role.as_str() == text)
+            .ok_or_else(|| format!("{text:?} is not a role"))
     }
 }
 
@@ -112,6 +116,17 @@ pub(crate) fn draw_credential() -> String {
 impl Store {
     /// Makes a key for people; the secret is shown here and never again.
     pub async fn create_key(&self, account: AccountId, name: &str, role: Role) -> Result<(KeyRow, String)> {
+        self.create_key_once(account, name, role, None).await
+    }
+
+    /// The same, once per idempotency key. A repetition is a conflict: the secret was shown, and is not kept.
+    pub async fn create_key_once(
+        &self,
+        account: AccountId,
+        name: &str,
+        role: Role,
+        idempotency: Option<Idempotency>,
+    ) -> Result<(KeyRow, String)> {
         match role {
             Role::Admin | Role::Member => {}
             Role::Worker => {
@@ -119,16 +134,28 @@ impl Store {
                 return Err(Error::Invalid { field: "role", reason });
             }
         }
+        let id = KeyId::new(secret::unix_ms(), secret::random()).to_string();
         let secret = secret::draw(KEY_PREFIX);
+        let mut transaction = self.pool().begin().await?;
+        if let Some(key) = &idempotency
+            && let Some(made) = idempotency::remember(&mut transaction, account, key, &id).await?
+        {
+            return Err(Error::Conflict {
+                what: made,
+                status: "made, and its secret was shown once".to_owned(),
+            });
+        }
         let row = sqlx::query(include_str!("../queries/keys/create.sql"))
-            .bind(KeyId::new(secret::unix_ms(), secret::random()).to_string())
+            .bind(id)
             .bind(account.to_string())
             .bind(name)
             .bind(role.as_str())
             .bind(secret::hash(&secret).as_slice())
-            .fetch_one(self.pool())
+            .fetch_one(&mut *transaction)
             .await?;
-        Ok((KeyRow::read(&row)?, secret))
+        let row = KeyRow::read(&row)?;
+        transaction.commit().await?;
+        Ok((row, secret))
     }
 
     /// Whose secret this is; `None` when it is unknown or revoked, or its worker is gone.
@@ -137,7 +164,11 @@ impl Store {
             return Ok(None);
         }
         let hash = secret::hash(secret);
-        if secret.starts_with(CREDENTIAL_PREFIX) { self.worker_of(hash).await } else { self.person_of(hash).await }
+        if secret.starts_with(CREDENTIAL_PREFIX) {
+            self.worker_of(hash).await
+        } else {
+            self.person_of(hash).await
+        }
     }
 
     async fn person_of(&self, hash: [u8; 32]) -> Result<Option<Principal>> {

@@ -29,7 +29,10 @@ impl Store {
 
     /// Gives leadership up, so that another need not wait for the deadline.
     pub async fn resign(&self, holder: &str) -> Result<()> {
-        sqlx::query(include_str!("../queries/leadership/resign.sql")).bind(holder).execute(self.pool()).await?;
+        sqlx::query(include_str!("../queries/leadership/resign.sql"))
+            .bind(holder)
+            .execute(self.pool())
+            .await?;
         Ok(())
     }
 }

@@ -96,11 +96,11 @@ impl Store {
         let pool = PgPoolOptions::new()
             .max_connections(config.max_connections.max(2))
             .acquire_timeout(CONNECTION_WAIT)
-            .connect_with(options)
+            .connect_with(options.clone())
             .await?;
         let objects = Objects::open(&config.objects)?;
         let vault = Vault::open(&config.vault_key_file)?;
-        let notifier = Notifier::start(pool.clone());
+        let notifier = Notifier::start(options);
         Ok(Self { inner: Arc::new(Inner { pool, objects, vault, notifier, grid_id: OnceCell::new() }) })
     }
 

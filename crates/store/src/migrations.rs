@@ -75,7 +75,9 @@ async fn applied(connection: &mut PgConnection) -> Result<Vec<i64>> {
         .fetch_all(connection)
         .await;
     match read {
-        Err(sqlx::Error::Database(refusal)) if refusal.code().as_deref() == Some(UNDEFINED_TABLE) => Ok(Vec::new()),
+        Err(sqlx::Error::Database(refusal)) if refusal.code().as_deref() == Some(UNDEFINED_TABLE) => {
+            Ok(Vec::new())
+        }
         other => Ok(other?),
     }
 }

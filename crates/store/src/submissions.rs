@@ -22,7 +22,9 @@ const ENVIRONMENT: &str = "environment";
 /// The blobs that a submission names, each once.
 pub(crate) fn blobs_of(submission: &Submission) -> Vec<BlobName> {
     let blob = |input: &Input| match &input.kind {
-        InputKind::File { sha256, size_bytes, .. } => Some(BlobName { sha256: *sha256, size_bytes: *size_bytes }),
+        InputKind::File { sha256, size_bytes, .. } => {
+            Some(BlobName { sha256: *sha256, size_bytes: *size_bytes })
+        }
         InputKind::Folder | InputKind::Symlink { .. } => None,
     };
     submission.inputs.iter().filter_map(blob).collect::<BTreeSet<_>>().into_iter().collect()
@@ -53,7 +55,8 @@ pub(crate) fn wanted(row: &PgRow) -> Result<Wanted> {
         bytes.map(u64::try_from).transpose().map_err(|error| Error::corrupt(column, error))
     };
     let cpu_millis: Option<i32> = row.try_get("cpu_millis")?;
-    let cpu_millis = cpu_millis.map(u32::try_from).transpose().map_err(|error| Error::corrupt("cpu_millis", error))?;
+    let cpu_millis =
+        cpu_millis.map(u32::try_from).transpose().map_err(|error| Error::corrupt("cpu_millis", error))?;
     Ok(Wanted { cpu_millis, memory_bytes: bytes("memory_bytes")?, disk_bytes: bytes("disk_bytes")? })
 }
 
@@ -176,7 +179,8 @@ impl Store {
         if environment.is_empty() {
             return Ok(None);
         }
-        let text = Value::from_iter(environment.iter().map(|(name, value)| (name.clone(), value.clone()))).to_string();
+        let text = Value::from_iter(environment.iter().map(|(name, value)| (name.clone(), value.clone())))
+            .to_string();
         Ok(Some(self.vault().seal(&Place { account, execution, name: ENVIRONMENT }, text.as_bytes())?))
     }
 
@@ -209,7 +213,10 @@ pub(crate) struct NewExecution<'a> {
 /// Reads the exit codes after which it is tried again.
 pub(crate) fn retry_on(row: &PgRow) -> Result<Vec<u8>> {
     let codes: Vec<i16> = row.try_get("retry_on")?;
-    codes.into_iter().map(|code| u8::try_from(code).map_err(|error| Error::corrupt("retry_on", error))).collect()
+    codes
+        .into_iter()
+        .map(|code| u8::try_from(code).map_err(|error| Error::corrupt("retry_on", error)))
+        .collect()
 }
 
 fn read_input(row: &PgRow) -> Result<Input> {
@@ -228,7 +235,11 @@ fn read_input(row: &PgRow) -> Result<Input> {
 }
 
 /// Writes the inputs of an execution.
-pub(crate) async fn insert_inputs(connection: &mut PgConnection, id: ExecutionId, inputs: &[Input]) -> Result<()> {
+pub(crate) async fn insert_inputs(
+    connection: &mut PgConnection,
+    id: ExecutionId,
+    inputs: &[Input],
+) -> Result<()> {
     if inputs.is_empty() {
         return Ok(());
     }

@@ -70,7 +70,8 @@ pub async fn database() -> TestDatabase {
     let name = format!("{}_{}", server.template, next());
     create_database(server, &name, &server.template).await;
     let url = server.url_of(&name);
-    let store = Store::connect(&store_config(&url, &folder)).await.expect("a store opens on a fresh test database");
+    let store =
+        Store::connect(&store_config(&url, &folder)).await.expect("a store opens on a fresh test database");
     TestDatabase { url, folder, store }
 }
 
@@ -81,7 +82,8 @@ pub async fn empty_database() -> TestDatabase {
     let name = format!("{}_{}", server.template, next());
     create_database(server, &name, "template0").await;
     let url = server.url_of(&name);
-    let store = Store::connect(&store_config(&url, &folder)).await.expect("a store opens on an empty test database");
+    let store =
+        Store::connect(&store_config(&url, &folder)).await.expect("a store opens on an empty test database");
     TestDatabase { url, folder, store }
 }
 
@@ -237,7 +239,8 @@ fn start_private() -> (String, ChildStdin) {
 fn binaries() -> Option<PathBuf> {
     let complete = |folder: &PathBuf| folder.join("initdb").is_file() && folder.join("postgres").is_file();
     let version = |folder: &PathBuf| -> u32 {
-        let parent = folder.parent().and_then(Path::file_name).map(|name| name.to_string_lossy().into_owned());
+        let parent =
+            folder.parent().and_then(Path::file_name).map(|name| name.to_string_lossy().into_owned());
         parent.and_then(|name| name.parse().ok()).unwrap_or(0)
     };
     let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();

@@ -152,7 +152,9 @@ impl Store {
         let held = HeldColumns::of(&workers);
         let count = |beat: &HeartbeatRow| i32::try_from(beat.holding.len()).unwrap_or(i32::MAX);
         let mut transaction = self.pool().begin().await?;
-        sqlx::query(include_str!("../queries/workers/unlogged_commit.sql")).execute(&mut *transaction).await?;
+        sqlx::query(include_str!("../queries/workers/unlogged_commit.sql"))
+            .execute(&mut *transaction)
+            .await?;
         sqlx::query(include_str!("../queries/workers/heartbeat.sql"))
             .bind(workers.iter().map(|(worker, _)| worker.to_string()).collect::<Vec<_>>())
             .bind(batch.iter().map(count).collect::<Vec<_>>())

@@ -19,7 +19,7 @@ started as (
         e.followed_until > clock_timestamp() as followed, t.worker_id, t.token_sha256
 ),
 busy as (
-    insert into worker_heartbeats (worker_id, busy_at) select distinct worker_id, clock_timestamp() from started
+    insert into worker_heartbeats (worker_id, busy_at) select worker_id, clock_timestamp() from started group by worker_id
     on conflict (worker_id) do update set busy_at = excluded.busy_at
 ),
 attempt as (

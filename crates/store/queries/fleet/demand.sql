@@ -10,7 +10,7 @@ cross join lateral (
     select count(*), min(q.age) as oldest
     from (
         select age from queue where lane_id = l.id order by age
-        limit least($1, coalesce(greatest(b.parallel - coalesce(r.count, 0), 0), $1))
+        limit least($1, case when b.parallel is not null then greatest(b.parallel - coalesce(r.count, 0), 0) end)
     ) q
 ) waiting
 where l.head_age is not null and waiting.count > 0

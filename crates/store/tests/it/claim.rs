@@ -1,0 +1,305 @@
+//! The claim: never twice, never beyond a limit, fair, and without a look at every row.
+
+use std::collections::BTreeSet;
+
+use rgrid_core::execution::Status;
+use rgrid_core::id::{AccountId, BatchId};
+use rgrid_core::outcome::{CancelledBy, Outcome};
+use rgrid_core::submission::Submission;
+use rgrid_store::claim::{Claimed, Poll};
+use sqlx::AssertSqlSafe;
+
+use crate::crew::{WHOLE, auth, changed, finish, poll};
+use crate::stage::{Stage, submission};
+
+/// Queues `count` executions at once: copies of one that was submitted and ended.
+async fn fill(stage: &Stage, account: AccountId, batch: Option<BatchId>, count: u32) {
+    let sample = stage.submit(&[], false).await;
+    stage.end_execution(sample, 0).await;
+    let batch = batch.map_or("null".to_owned(), |batch| format!("'{batch}'"));
+    stage
+        .execute(format!(
+            "create sequence if not exists filled;
+            insert into lanes (account_id, batch_id, priority, cpu_millis, memory_bytes, disk_bytes, sandbox)
+            values ('{account}', {batch}, 0, 0, 0, 0, 'process') on conflict do nothing;
+            with made as (
+                insert into executions (id, account_id, batch_id, lane_id, status, program_kind, program, args, cwd,
+                    project_root, runtime, environment_names, stdin, timeout_ms, grace_ms, retries, retry_on, network,
+                    output_roots, outputs, priority, metadata)
+                select 'exec_7' || lpad(nextval('filled')::text, 25, '0'), '{account}', {batch}, l.id, 'queued',
+                    e.program_kind, e.program, e.args, e.cwd, e.project_root, e.runtime, e.environment_names, e.stdin,
+                    e.timeout_ms, e.grace_ms, e.retries, e.retry_on, e.network, e.output_roots, e.outputs, e.priority,
+                    e.metadata
+                from executions e, generate_series(1, {count}) n, lanes l
+                where e.id = '{sample}' and l.account_id = '{account}' and l.batch_id is not distinct from {batch}
+                    and l.priority = 0 and l.cpu_millis = 0
+                returning id, lane_id, created_at
+            )
+            insert into queue (execution_id, lane_id, age) select id, lane_id, created_at from made;
+            update lanes set head_age = now()
+            where account_id = '{account}' and batch_id is not distinct from {batch};"
+        ))
+        .await;
+}
+
+async fn batch(stage: &Stage, account: AccountId, seed: u8, parallel: u32) -> BatchId {
+    let id = BatchId::new(1, [seed; 10]);
+    stage
+        .execute(format!(
+            "insert into batches (id, account_id, parallel) values ('{id}', '{account}', {parallel})"
+        ))
+        .await;
+    id
+}
+
+async fn submit(stage: &Stage, sent: &Submission) -> rgrid_core::id::ExecutionId {
+    stage.store.create_execution(stage.account, sent, false, None).await.unwrap().execution.id
+}
+
+fn ids(claimed: &[Claimed]) -> BTreeSet<String> {
+    claimed.iter().map(|claimed| claimed.attempt.execution_id.to_string()).collect()
+}
+
+#[tokio::test]
+async fn what_is_claimed_comes_with_all_that_was_submitted() {
+    let stage = Stage::new().await;
+    let worker = stage.joined().await;
+    let sent = changed(|draft| draft.environment = [("K".to_owned(), "v".to_owned())].into());
+    let id = submit(&stage, &sent).await;
+    let claimed = stage.claim_one(worker).await;
+    assert_eq!(claimed.submission, sent);
+    assert_eq!(claimed.account_id, stage.account);
+    assert_eq!((claimed.attempt.execution_id, claimed.attempt.number), (id, 1));
+    assert_eq!((claimed.directive.version, claimed.directive.timeout), (1, sent.timeout));
+    let row = stage.store.execution(stage.account, id).await.unwrap();
+    assert_eq!((row.status, row.attempt, row.worker), (Status::Running, 1, Some(worker)));
+    assert_eq!(row.started_at, Some(claimed.attempt.claimed_at));
+    assert_eq!(stage.store.claim(&[poll(worker, 1)]).await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn claimers_at_once_never_hand_out_one_execution_twice() {
+    let stage = Stage::new().await;
+    fill(&stage, stage.account, None, 200).await;
+    let mut workers = Vec::new();
+    for _ in 0..8 {
+        workers.push(stage.joined().await);
+    }
+    let claims = workers.iter().map(|worker| {
+        let (store, worker) = (stage.store.clone(), *worker);
+        tokio::spawn(async move {
+            let mut all = Vec::new();
+            loop {
+                let claimed = store.claim(&[poll(worker, 7)]).await.unwrap();
+                if claimed.is_empty() {
+                    return all;
+                }
+                all.extend(claimed);
+            }
+        })
+    });
+    let mut all = Vec::new();
+    for claim in claims.collect::<Vec<_>>() {
+        all.extend(claim.await.unwrap());
+    }
+    assert_eq!((all.len(), ids(&all).len()), (200, 200));
+    assert_eq!(stage.count("select count(*) from queue").await, 0);
+    assert_eq!(stage.count("select count(*) from attempts where state = 'running'").await, 200);
+}
+
+#[tokio::test]
+async fn claimers_at_once_never_pass_the_limit_of_a_batch() {
+    let stage = Stage::new().await;
+    let batch = batch(&stage, stage.account, 1, 10).await;
+    fill(&stage, stage.account, Some(batch), 100).await;
+    let mut workers = Vec::new();
+    for _ in 0..8 {
+        workers.push(stage.joined().await);
+    }
+    let claims: Vec<_> = workers
+        .iter()
+        .map(|worker| {
+            let (store, worker) = (stage.store.clone(), *worker);
+            tokio::spawn(async move { store.claim(&[poll(worker, 4)]).await.unwrap() })
+        })
+        .collect();
+    let mut all = Vec::new();
+    for claim in claims {
+        all.extend(claim.await.unwrap());
+    }
+    assert_eq!(all.len(), 10);
+    stage.store.finish(&auth(&all[0]), &finish(Outcome::Exited { code: 0 }), [0; 32]).await.unwrap();
+    assert_eq!(stage.store.claim(&[poll(workers[0], 9)]).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_capped_batch_ahead_does_not_hold_up_others() {
+    let stage = Stage::new().await;
+    let capped = batch(&stage, stage.account, 1, 1).await;
+    fill(&stage, stage.account, Some(capped), 50).await;
+    let worker = stage.joined().await;
+    stage.claim_one(worker).await;
+    let late = submit(&stage, &submission(&[], false)).await;
+    assert_eq!(stage.claim_one(worker).await.attempt.execution_id, late);
+}
+
+#[tokio::test]
+async fn the_account_with_the_fewest_running_goes_first() {
+    let stage = Stage::new().await;
+    fill(&stage, stage.account, None, 20).await;
+    let other = stage.store.create_account("other").await.unwrap().id;
+    fill(&stage, other, None, 3).await;
+    let worker = stage.joined().await;
+    assert_eq!(stage.store.claim(&[poll(worker, 2)]).await.unwrap().len(), 2);
+    let accounts: Vec<AccountId> = stage
+        .store
+        .claim(&[poll(worker, 4)])
+        .await
+        .unwrap()
+        .iter()
+        .map(|claimed| claimed.account_id)
+        .collect();
+    assert_eq!(accounts.iter().filter(|account| **account == other).count(), 2);
+}
+
+#[tokio::test]
+async fn higher_priority_goes_first_then_the_older() {
+    let stage = Stage::new().await;
+    let worker = stage.joined().await;
+    let low = submit(&stage, &changed(|draft| draft.priority = -5)).await;
+    let first = submit(&stage, &submission(&[], false)).await;
+    let second = submit(&stage, &submission(&[], false)).await;
+    let high = submit(&stage, &changed(|draft| draft.priority = 5)).await;
+    for expected in [high, first, second, low] {
+        assert_eq!(stage.claim_one(worker).await.attempt.execution_id, expected);
+    }
+}
+
+#[tokio::test]
+async fn what_does_not_fit_lets_others_pass() {
+    let stage = Stage::new().await;
+    let worker = stage.joined().await;
+    let large = submit(&stage, &changed(|draft| draft.wanted.cpu_millis = Some(4000))).await;
+    let small = submit(&stage, &changed(|draft| draft.wanted.cpu_millis = Some(2000))).await;
+    let mut little = poll(worker, 2);
+    little.free.cpu_millis = 3000;
+    let claimed = stage.store.claim(&[little]).await.unwrap();
+    assert_eq!(ids(&claimed), [small.to_string()].into());
+    assert_eq!(stage.claim_one(worker).await.attempt.execution_id, large);
+}
+
+#[tokio::test]
+async fn a_worker_gets_no_more_than_it_recorded_when_it_joined() {
+    let stage = Stage::new().await;
+    let worker = stage.joined().await;
+    stage.execute("update workers set slots = 3, cpu_millis = 5000").await;
+    for _ in 0..3 {
+        submit(&stage, &changed(|draft| draft.wanted.cpu_millis = Some(2000))).await;
+    }
+    fill(&stage, stage.account, None, 3).await;
+    let boast = Poll { worker_id: worker, slots: 100, free: WHOLE };
+    let claimed = stage.store.claim(&[boast]).await.unwrap();
+    let cpus: u32 = claimed.iter().filter_map(|claimed| claimed.submission.wanted.cpu_millis).sum();
+    assert_eq!((claimed.len(), cpus), (3, 4000));
+    assert_eq!(stage.store.claim(&[boast]).await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn only_active_workers_are_given_work() {
+    let stage = Stage::new().await;
+    let worker = stage.joined().await;
+    fill(&stage, stage.account, None, 1).await;
+    for status in ["provisioning", "draining", "dead", "failed", "terminating", "terminated"] {
+        stage.execute(format!("update workers set status = '{status}'")).await;
+        assert_eq!(stage.store.claim(&[poll(worker, 1)]).await.unwrap(), [], "{status}");
+    }
+}
+
+#[tokio::test]
+async fn cancelled_while_it_is_claimed_it_either_runs_or_is_cancelled() {
+    let stage = Stage::new().await;
+    let worker = stage.joined().await;
+    for _ in 0..20 {
+        let id = submit(&stage, &submission(&[], false)).await;
+        let (store, account) = (stage.store.clone(), stage.account);
+        let cancel = tokio::spawn(async move { store.cancel(account, id, CancelledBy::User).await.unwrap() });
+        let claimed = stage.store.claim(&[poll(worker, 1)]).await.unwrap();
+        cancel.await.unwrap();
+        let row = stage.store.execution(stage.account, id).await.unwrap();
+        assert!(row.cancel_requested_by.is_some());
+        assert_eq!(row.status, if claimed.is_empty() { Status::Cancelled } else { Status::Running });
+        assert_eq!(stage.count("select count(*) from queue").await, 0);
+    }
+}
+
+#[tokio::test]
+async fn an_empty_lane_is_retired_and_comes_back() {
+    let stage = Stage::new().await;
+    let worker = stage.joined().await;
+    submit(&stage, &submission(&[], false)).await;
+    assert_eq!(stage.store.retire_lanes().await.unwrap(), 0);
+    stage.claim_one(worker).await;
+    assert_eq!(stage.store.retire_lanes().await.unwrap(), 1);
+    assert_eq!(stage.store.retire_lanes().await.unwrap(), 0);
+    let id = submit(&stage, &submission(&[], false)).await;
+    assert_eq!(stage.claim_one(worker).await.attempt.execution_id, id);
+}
+
+#[tokio::test]
+async fn nothing_is_forgotten_when_lanes_empty_and_fill_at_once() {
+    let stage = Stage::new().await;
+    let worker = stage.joined().await;
+    let (store, account) = (stage.store.clone(), stage.account);
+    let submitted = tokio::spawn(async move {
+        for _ in 0..60 {
+            store.create_execution(account, &submission(&[], false), false, None).await.unwrap();
+        }
+    });
+    let mut claimed = 0;
+    while !submitted.is_finished() {
+        claimed += stage.store.claim(&[poll(worker, 3)]).await.unwrap().len();
+        stage.store.retire_lanes().await.unwrap();
+    }
+    submitted.await.unwrap();
+    loop {
+        let rest = stage.store.claim(&[poll(worker, 30)]).await.unwrap().len();
+        if rest == 0 {
+            break;
+        }
+        claimed += rest;
+    }
+    assert_eq!(claimed, 60);
+}
+
+#[tokio::test]
+async fn no_statement_of_the_claim_reads_the_whole_queue() {
+    let stage = Stage::new().await;
+    let capped = batch(&stage, stage.account, 1, 1).await;
+    fill(&stage, stage.account, Some(capped), 20_000).await;
+    let other = stage.store.create_account("other").await.unwrap().id;
+    fill(&stage, other, None, 20_000).await;
+    stage.execute("analyze").await;
+    let heads = include_str!("../../queries/claim/heads.sql");
+    let take = include_str!("../../queries/claim/take.sql");
+    let advance = include_str!("../../queries/claim/advance_lanes.sql");
+    let mut connection = stage.sql().await;
+    for (name, text, arguments) in [
+        ("heads", heads, "array[64000], array[1::bigint << 36], array[1::bigint << 36], 64, 64, 600000"),
+        (
+            "take",
+            take,
+            "array[1::bigint], array[now()], array['exec_x'], array['worker_x'], array['x'::bytea], array['queued'],
+                'pool', 20000",
+        ),
+        ("advance_lanes", advance, "array[1::bigint, 2]"),
+    ] {
+        let prepare = format!("prepare {name} as {text}");
+        sqlx::raw_sql(AssertSqlSafe(prepare)).execute(&mut connection).await.unwrap();
+        let explain = format!("explain (costs off) execute {name}({arguments})");
+        let plan: Vec<String> = sqlx::query_scalar(AssertSqlSafe(explain)).fetch_all(&mut connection).await.unwrap();
+        let plan = plan.join("\n");
+        for table in ["queue", "executions"] {
+            assert!(!plan.contains(&format!("Seq Scan on {table}")), "{name}:\n{plan}");
+        }
+    }
+}
