@@ -1,8 +1,9 @@
 //! A failure hands over the fixed command: the one table from what went wrong to what to type next
 //! (DESIGN section 4, step 8). Pure: what lies on the user's machine is asked through [`Local`].
 
+use crate::limits;
 use crate::outcome::Outcome;
-use crate::quantity::{format_bytes, format_duration};
+use crate::quantity::{format_bytes, format_duration, parse_bytes};
 
 /// What a local path is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,9 +16,10 @@ pub enum LocalKind {
 
 /// The user's machine, as far as a hint must know it.
 pub trait Local {
-    /// What lies at `path` (absolute, or relative to the working directory).
+    /// What lies at `path` (absolute, or relative to the working directory) and was not sent; `None` for what was.
     fn path(&self, path: &str) -> Option<LocalKind>;
-    /// The file or folder from which Python would import the top-level module `name` here, as it would be typed.
+    /// The file or folder from which Python would import the top-level module `name` here, as it would be typed, when
+    /// it was not sent.
     fn module(&self, name: &str) -> Option<String>;
     /// True when the environment variable is set.
     fn variable(&self, name: &str) -> bool;
@@ -65,12 +67,13 @@ pub fn hint(outcome: &Outcome, stderr_tail: &str, given: Given, local: &impl Loc
         Outcome::Exited { .. } => of_traceback(stderr_tail, given, local),
         Outcome::OutOfMemory { limit_bytes, peak_bytes } => Some(of_memory(*limit_bytes, *peak_bytes)),
         Outcome::TimedOut { timeout } => {
-            let twice = format_duration(timeout.saturating_mul(2));
+            let twice = format_duration(timeout.saturating_mul(2).min(limits::TIMEOUT_MAX));
             let explanation = format!("it was ended after {}, its time limit", format_duration(*timeout));
             Some(Hint::new(explanation, ["--timeout", &twice]))
         }
         Outcome::DiskFull { limit_bytes } => {
-            let explanation = format!("it wrote more than the {} of disk it was given", format_bytes(*limit_bytes));
+            let explanation =
+                format!("it wrote more than the {} of disk it was given", format_bytes(*limit_bytes));
             let twice = rounded_up(limit_bytes.saturating_mul(2));
             Some(Hint::new(explanation, ["--disk", &twice]))
         }
@@ -99,10 +102,14 @@ pub fn hint(outcome: &Outcome, stderr_tail: &str, given: Given, local: &impl Loc
 
 fn of_memory(limit_bytes: u64, peak_bytes: u64) -> Hint {
     let seen = peak_bytes.max(limit_bytes);
-    let wanted = rounded_up(seen.saturating_add(seen / 100 * MEMORY_HEADROOM_PERCENT));
+    let wanted = rounded_up(with_headroom(seen));
     let (limit, peak) = (format_bytes(limit_bytes), format_bytes(peak_bytes));
     let explanation = format!("it was killed at its memory limit of {limit} (peak {peak})");
     Hint::new(explanation, ["--memory", &wanted])
+}
+
+fn with_headroom(bytes: u64) -> u64 {
+    bytes.saturating_add(bytes / 100 * MEMORY_HEADROOM_PERCENT)
 }
 
 /// A size that people would type: whole gibibytes, below one whole steps of 128 MiB.
@@ -119,91 +126,91 @@ struct Raised<'a> {
     message: &'a str,
 }
 
-/// Everything that was raised, the last first. Chained tracebacks and the members of an exception group stand there,
-/// too: the cause of what ended the script is often the one that can be helped.
-fn raised(stderr: &str) -> impl Iterator<Item = Raised<'_>> {
-    stderr.lines().rev().take(LINES_MAX).filter_map(|line| {
-        // Members of a group are drawn with `|` and `+` before them.
-        let line = line.trim_start_matches([' ', '|', '+', '-']).trim_end();
+impl<'a> Raised<'a> {
+    /// `None` for a line that cannot be one: source, a frame, a note.
+    fn parse(line: &'a str) -> Option<Self> {
         let (name, message) = line.split_once(':').unwrap_or((line, ""));
         let is_name = |part: &str| {
             part.chars().next().is_some_and(|first| first.is_alphabetic() || first == '_')
                 && part.chars().all(|c| c.is_alphanumeric() || c == '_')
         };
-        if !name.split('.').all(is_name) {
-            return None;
-        }
         let kind = name.rsplit('.').next().unwrap_or(name);
-        Some(Raised { kind, message: message.trim() })
-    })
+        name.split('.').all(is_name).then_some(Self { kind, message: message.trim() })
+    }
 }
 
+/// Looks from the last line upwards. Chained tracebacks and the members of an exception group stand there, too: the
+/// cause of what ended the script is often the one that can be helped.
 fn of_traceback(stderr: &str, given: Given, local: &impl Local) -> Option<Hint> {
-    raised(stderr).find_map(|raised| of_raised(raised, stderr, given, local))
+    stderr.lines().rev().take(LINES_MAX).find_map(|line| {
+        // Members of a group are drawn with `|` and `+` before them.
+        let line = line.trim_start_matches([' ', '|', '+', '-']).trim_end();
+        let of_raised = Raised::parse(line).and_then(|raised| of_raised(raised, stderr, given, local));
+        of_raised.or_else(|| of_words(line, local))
+    })
 }
 
 /// THE table: a row for each kind of exception.
 fn of_raised(raised: Raised<'_>, stderr: &str, given: Given, local: &impl Local) -> Option<Hint> {
     match raised.kind {
-        "FileNotFoundError" | "NotADirectoryError" | "NoSuchFile" => {
+        "FileNotFoundError" | "NotADirectoryError" => {
             quoted(raised.message).into_iter().find_map(|path| missing_path(path, local))
         }
-        // pandas, numpy, PIL and others say it in words of their own, with the path in them.
-        "OSError" | "IOError" | "ValueError" | "RuntimeError" if says_missing(raised.message) => {
-            let words = quoted(raised.message);
-            let bare = raised.message.split_whitespace().map(|word| word.trim_matches(['.', ',', ':', ';', '"', '\'']));
-            words.into_iter().chain(bare).find_map(|path| missing_path(path, local))
-        }
-        "OSError" if raised.message.contains("[Errno 28]") => {
-            Some(Hint::new("its disk was full".to_owned(), ["--disk", "40G"]))
+        "IsADirectoryError" => {
+            let path =
+                quoted(raised.message).into_iter().find(|path| local.path(path) == Some(LocalKind::File))?;
+            Some(input(path, local))
         }
         "OperationalError" if raised.message.contains("unable to open database file") => {
-            database(stderr, local).map(|path| input(&path, local))
+            Some(database(stderr, local).map(|path| input(&path, local)).unwrap_or_else(|| {
+                let explanation =
+                    "the database that it opens, or the folder for it, was not sent; add --input PATH";
+                Hint::new(explanation.to_owned(), [])
+            }))
         }
-        "ModuleNotFoundError" | "ImportError" => {
-            let name = quoted(raised.message).into_iter().next().filter(|_| raised.message.starts_with("No module"))?;
+        "ModuleNotFoundError" => {
+            let name = quoted(raised.message).into_iter().next()?;
             missing_module(name, local)
         }
         "KeyError" => {
             let name = quoted(raised.message).into_iter().next()?;
             // Only a lookup in the environment: a dictionary may well have a key of the same name.
-            let is_environment = stderr.contains("environ") || stderr.contains("<frozen os>");
-            if is_environment && local.variable(name) { Some(variable(name)) } else { None }
+            let is_environment = ["environ", "<frozen os>"].iter().any(|sign| stderr.contains(sign));
+            (is_environment && local.variable(name)).then(|| variable(name))
         }
-        "EOFError" if !given.stdin && reads_input(raised.message, stderr) => Some(Hint {
-            explanation: "it asked for input, and nothing was piped in".to_owned(),
-            before: Some("echo ANSWER |".to_owned()),
-            ..Hint::default()
-        }),
-        "MemoryError" | "_ArrayMemoryError" => {
-            Some(Hint::new("it ran out of the memory it was given".to_owned(), ["--memory", "8G"]))
-        }
-        "ConnectionRefusedError" | "ConnectionError" | "ConnectError" | "URLError" | "NewConnectionError"
-        | "MaxRetryError" | "gaierror" | "NameResolutionError" | "OSError" | "TimeoutError" | "ClientConnectorError"
-            if !given.network && says_no_network(raised) =>
-        {
+        "EOFError" if !given.stdin && (raised.message.contains("EOF") || stderr.contains("input(")) => {
             Some(Hint {
-                explanation: "it wanted the network, and --no-network cut it off".to_owned(),
-                without: vec!["--no-network".to_owned()],
+                explanation: "it asked for input, and nothing was piped in".to_owned(),
+                before: Some("echo ANSWER |".to_owned()),
                 ..Hint::default()
             })
         }
-        "ConnectionRefusedError" | "ConnectionError" | "ConnectError" | "URLError" | "NewConnectionError"
-        | "MaxRetryError" | "ClientConnectorError" | "OperationalError" | "TimeoutError"
-            if names_this_machine(raised.message, stderr) =>
-        {
-            Some(Hint::new(
-                "it looked for a service on this machine (localhost): on the grid localhost is the job itself; \
-                 use an address that the grid can reach"
-                    .to_owned(),
-                [],
-            ))
+        "MemoryError" | "_ArrayMemoryError" => Some(of_allocation(raised.message)),
+        "OSError" if raised.message.starts_with("[Errno 28]") => {
+            let twice = rounded_up(2 * limits::DISK_BYTES);
+            let explanation = format!("its disk was full; give it more with --disk, such as --disk {twice}");
+            Some(Hint::new(explanation, []))
         }
+        kind if is_of_network(kind) => of_network(raised.message, stderr, given),
         _ => None,
     }
 }
 
-/// Texts between quotes, with Python's escapes of quotes and backslashes undone where they stand alone.
+/// Other words for a missing file: those of libraries, of `argparse`, and of programs that a script starts.
+fn of_words(line: &str, local: &impl Local) -> Option<Hint> {
+    const WORDS: [&str; 4] = ["No such file or directory", "does not exist", "not found", "nable to open"];
+    if !WORDS.iter().any(|words| line.contains(words)) {
+        return None;
+    }
+    let bare =
+        line.split_whitespace().map(|word| word.trim_matches(['.', ',', ':', ';', '"', '\'', '`', '(', ')']));
+    let named = quoted(line).into_iter().chain(bare).filter(|path| !path.is_empty());
+    // A word of the sentence may be a folder's name by chance: only what looks like a path is one.
+    let mut paths = named.filter(|path| path.contains(['/', '.']));
+    paths.find_map(|path| local.path(path).map(|_| input(path, local)))
+}
+
+/// Texts between quotes.
 fn quoted(message: &str) -> Vec<&str> {
     let mut found = Vec::new();
     let mut rest = message;
@@ -215,12 +222,6 @@ fn quoted(message: &str) -> Vec<&str> {
         rest = &after[end + 1..];
     }
     found
-}
-
-fn says_missing(message: &str) -> bool {
-    ["No such file", "not found", "does not exist", "cannot find", "Unable to open", "unable to open"]
-        .iter()
-        .any(|words| message.contains(words))
 }
 
 /// A path that is here and was not there.
@@ -242,9 +243,13 @@ fn input(path: &str, local: &impl Local) -> Hint {
     Hint::new(format!("the {what} {path} is here and was not sent with the script"), ["--input", path])
 }
 
-/// The database that a script opens stands in the source line of the traceback, if anywhere.
+/// The database that a script opens stands in the source lines of the traceback, if anywhere.
 fn database(stderr: &str, local: &impl Local) -> Option<String> {
-    let lines = stderr.lines().rev().take(LINES_MAX).filter(|line| line.contains("connect(") || line.contains("sqlite"));
+    let lines = stderr
+        .lines()
+        .rev()
+        .take(LINES_MAX)
+        .filter(|line| line.contains("connect(") || line.contains("sqlite"));
     let mut paths = lines.flat_map(quoted).map(|path| path.trim_start_matches("sqlite:///"));
     let found = paths.find_map(|path| {
         let folder = path.rsplit_once('/').map(|(folder, _)| folder).filter(|folder| !folder.is_empty());
@@ -257,42 +262,96 @@ fn database(stderr: &str, local: &impl Local) -> Option<String> {
 fn missing_module(name: &str, local: &impl Local) -> Option<Hint> {
     let first = name.split('.').next().unwrap_or(name);
     let path = local.module(first)?;
-    Some(Hint::new(
-        format!("the module {name} is here and was not sent: no import names it in a way that can be seen beforehand"),
-        ["--input", &path],
-    ))
+    let explanation = format!(
+        "the module {name} is here and was not sent: nothing in the script says beforehand that it is imported"
+    );
+    Some(Hint::new(explanation, ["--input", &path]))
 }
 
 fn variable(name: &str) -> Hint {
-    let explanation = format!("the environment variable {name} is set here; variables travel only when they are named");
+    let explanation =
+        format!("the environment variable {name} is set here; variables travel only when they are named");
     Hint::new(explanation, ["--env", name])
 }
 
-fn reads_input(message: &str, stderr: &str) -> bool {
-    message.contains("EOF when reading a line") || stderr.contains("input(")
+/// A refused allocation. numpy says how much it wanted: `Unable to allocate 7.45 GiB for an array ...`.
+fn of_allocation(message: &str) -> Hint {
+    let wanted = message.strip_prefix("Unable to allocate ").and_then(|rest| {
+        let mut words = rest.split_whitespace();
+        parse_bytes(&format!("{}{}", words.next()?, words.next()?)).ok()
+    });
+    match wanted {
+        Some(bytes) => {
+            let enough = rounded_up(with_headroom(bytes).saturating_add(GIB));
+            let explanation = format!("it asked for {} more memory than it could have", format_bytes(bytes));
+            Hint::new(explanation, ["--memory", &enough])
+        }
+        None => {
+            let explanation = "it asked for more memory than it could have; give it more with --memory, such as --memory 8G";
+            Hint::new(explanation.to_owned(), [])
+        }
+    }
 }
 
-fn says_no_network(raised: Raised<'_>) -> bool {
-    let words = [
-        "Network is unreachable",
-        "Temporary failure in name resolution",
+fn is_of_network(kind: &str) -> bool {
+    const KINDS: [&str; 16] = [
+        "ConnectionRefusedError",
+        "ConnectionError",
+        "ConnectionTimeout",
+        "ConnectError",
+        "ConnectTimeout",
+        "ClientConnectorError",
+        "ClientConnectorDNSError",
+        "MaxRetryError",
+        "NameResolutionError",
+        "NewConnectionError",
+        "OperationalError",
+        "OSError",
+        "ProxyError",
+        "TimeoutError",
+        "URLError",
+        "gaierror",
+    ];
+    KINDS.contains(&kind)
+}
+
+fn of_network(message: &str, stderr: &str, given: Given) -> Option<Hint> {
+    const SIGNS: [&str; 14] = [
+        "unreachable",
+        "name resolution",
         "Name or service not known",
         "nodename nor servname",
-        "Connection refused",
+        "onnection refused",
+        "Connect call failed",
         "Failed to resolve",
         "Failed to establish a new connection",
         "Cannot connect to host",
-        "All connection attempts failed",
+        "connection attempts failed",
+        "No route to host",
         "timed out",
-        "[Errno 101]",
-        "[Errno -3]",
-        "[Errno -2]",
+        "could not translate host name",
+        "not permitted",
     ];
-    raised.kind == "gaierror" || words.iter().any(|words| raised.message.contains(words))
-}
-
-fn names_this_machine(message: &str, stderr: &str) -> bool {
-    let here = |text: &str| ["localhost", "127.0.0.1", "::1"].iter().any(|name| text.contains(name));
-    let refused = message.contains("refused") || message.contains("Failed to establish");
-    refused && (here(message) || stderr.lines().rev().take(LINES_MAX).any(here))
+    if !SIGNS.iter().any(|sign| message.contains(sign)) {
+        return None;
+    }
+    if !given.network {
+        return Some(Hint {
+            explanation: "it wanted the network, and --no-network cut it off".to_owned(),
+            without: vec!["--no-network".to_owned()],
+            ..Hint::default()
+        });
+    }
+    let named = |names: &[&str]| {
+        stderr.lines().rev().take(LINES_MAX).any(|line| names.iter().any(|n| line.contains(n)))
+    };
+    let explanation = if named(&["localhost", "127.0.0.1", "::1"]) {
+        "it looked for a service on this machine (localhost); on the grid localhost is the job itself: \
+         use an address that the grid can reach"
+    } else if named(&["//10.", "'10.", "//192.168.", "'192.168.", "//172.16.", "'172.16."]) {
+        "it looked for a private address; the grid lets jobs reach those only where its operator allows it"
+    } else {
+        return None;
+    };
+    Some(Hint::new(explanation.to_owned(), []))
 }

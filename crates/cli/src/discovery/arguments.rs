@@ -141,7 +141,8 @@ fn take_pattern(
     let found = expand(&request.cwd, pattern, Hidden::Skipped, &mut |_| false);
     for path in found.iter().filter(|path| path.is_file()) {
         let folder = path.parent().unwrap_or(path);
-        let _ = gather.add(path, Extent::Empty, Naming { reason, named: folder, strictness: Strictness::All })?;
+        let _ =
+            gather.add(path, Extent::Empty, Naming { reason, named: folder, strictness: Strictness::All })?;
     }
     Ok(!found.is_empty())
 }

@@ -66,8 +66,10 @@ pub(crate) struct Gather {
     pub(crate) not_sent: Vec<NotSent>,
     /// Paths that are known not to be links.
     plain: HashSet<PathBuf>,
-    /// Folders that have been read, and how much of them was taken.
-    read: HashSet<(PathBuf, bool)>,
+    /// Folders that were read for a listing of their own files.
+    listed: HashSet<PathBuf>,
+    /// Files, and folders that were taken whole.
+    pub(crate) taken: HashSet<PathBuf>,
 }
 
 /// Where a path leads when its links are followed as far as they travel as links.
@@ -84,7 +86,8 @@ impl Gather {
             entries: BTreeMap::new(),
             not_sent: Vec::new(),
             plain: HashSet::new(),
-            read: HashSet::new(),
+            listed: HashSet::new(),
+            taken: HashSet::new(),
         }
     }
 
@@ -208,6 +211,7 @@ impl Gather {
             return Ok(Err(Obstacle::TooLarge { size_bytes: stamp.size_bytes }));
         }
         let mode = metadata.permissions().mode() & 0o777;
+        self.taken.insert(path.to_owned());
         self.insert(path.to_owned(), Entry::File { stamp, mode }, reason)?;
         Ok(Ok(Kind::File))
     }
@@ -246,7 +250,8 @@ impl Gather {
         above: &mut Vec<(u64, u64)>,
     ) -> Result<io::Result<()>, DiscoveryError> {
         let whole = extent == Extent::Whole;
-        if !self.read.insert((folder.to_owned(), whole)) {
+        let read = if whole { &mut self.taken } else { &mut self.listed };
+        if !read.insert(folder.to_owned()) {
             return Ok(Ok(()));
         }
         let (metadata, entries) = match fs::metadata(folder).and_then(|m| Ok((m, fs::read_dir(folder)?))) {

@@ -144,7 +144,10 @@ fn candidate(place: Place<'_>, variables: &Variables) -> Option<(PathBuf, Source
 
 /// The Python of an environment.
 fn program_of(environment: &Path) -> Option<PathBuf> {
-    ["python3", "python"].iter().map(|name| environment.join("bin").join(name)).find(|program| is_program(program))
+    ["python3", "python"]
+        .iter()
+        .map(|name| environment.join("bin").join(name))
+        .find(|program| is_program(program))
 }
 
 fn on_path(cwd: &Path, variables: &Variables) -> Option<PathBuf> {

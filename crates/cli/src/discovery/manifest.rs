@@ -57,16 +57,10 @@ pub(crate) fn seal(
         }
     }
     found.sort_by(|a, b| a.input.path.cmp(&b.input.path));
-    // What one way left here, another may have taken.
+    // What one way left here, another may have taken whole.
     let mut not_sent = gather.not_sent;
-    not_sent.retain(|left| !entries_hold(&entries, &left.path));
+    not_sent.retain(|left| !gather.taken.contains(&left.path));
     Ok((found, not_sent))
-}
-
-/// True when the path, or something in it, is among the entries, which are sorted.
-fn entries_hold(entries: &[(PathBuf, Entry, Reason)], path: &Path) -> bool {
-    let place = entries.partition_point(|(entry, ..)| entry.as_path() < path);
-    entries.get(place).is_some_and(|(entry, ..)| entry.starts_with(path))
 }
 
 /// Sentences about files that a script would find here and not there, for reasons that nobody asked for.

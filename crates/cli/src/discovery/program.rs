@@ -37,7 +37,10 @@ fn find_script(script: &Path, request: &Request) -> Result<ProgramFound, Discove
     }
     let path = absolute(&request.cwd, script);
     let Ok(metadata) = path.metadata() else {
-        return Err(DiscoveryError::ScriptMissing { path: script.to_owned(), similar: similar(&path, script) });
+        return Err(DiscoveryError::ScriptMissing {
+            path: script.to_owned(),
+            similar: similar(&path, script),
+        });
     };
     if path.extension().is_some_and(|extension| extension == "ipynb") {
         let name = script.to_string_lossy();

@@ -60,7 +60,11 @@ fn installed(root: &Path, version: &str) -> Option<PathBuf> {
     }
     let names = fs::read_dir(&versions).ok()?.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
     let start = format!("{version}.");
-    let numbers = |name: &str| name.split('.').map(|part| part.parse::<u32>().ok()).collect::<Option<Vec<_>>>();
-    let newest = names.filter(|name| name.starts_with(&start)).filter_map(|name| Some((numbers(&name)?, name))).max()?;
+    let numbers =
+        |name: &str| name.split('.').map(|part| part.parse::<u32>().ok()).collect::<Option<Vec<_>>>();
+    let newest = names
+        .filter(|name| name.starts_with(&start))
+        .filter_map(|name| Some((numbers(&name)?, name)))
+        .max()?;
     Some(versions.join(newest.1))
 }

@@ -1,0 +1,3 @@
+//! What the commands find, ask and print.
+
+mod discovery;
