@@ -7,6 +7,7 @@ pub mod accounts;
 pub mod artifacts;
 pub mod attempts;
 pub mod blobs;
+pub mod census;
 pub mod claim;
 pub mod directives;
 mod error;
