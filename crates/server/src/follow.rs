@@ -20,22 +20,26 @@ use rgrid_core::id::{AccountId, ExecutionId};
 use rgrid_core::limits::FOLLOW_POLL;
 use rgrid_store::follows::Standing;
 use rgrid_store::notify::Nudge;
-use tokio::sync::broadcast::error::RecvError;
-use tokio::sync::{Notify, broadcast, mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::{Causes, Refused};
-use crate::metrics;
-use crate::routes::{executions, logs};
+use crate::routes::logs;
 use crate::state::App;
+use crate::{bodies, metrics, waiting};
 
 /// Follows that one replica serves.
 const FOLLOWS_MAX: usize = 10_000;
 /// Events that wait for a slow client; each holds at most one push of log bytes.
 const EVENTS_WAITING_MAX: usize = 4;
-/// The reason for waiting is looked at this often.
+/// Most executions hardly wait: the reason is first looked for after this.
+const WAITING_FIRST: Duration = Duration::from_millis(200);
+/// And then this often.
 const WAITING_REFRESH: Duration = Duration::from_secs(1);
+/// The reason costs a look at the queue: with many followers each looks less often, so that all of them together look
+/// a hundred times a second at most.
+const WAITING_SHARE: Duration = Duration::from_millis(10);
 /// The store is told this often that somebody follows; it believes it for three times as long.
 const FOLLOW_RENEW: Duration = Duration::from_secs(10);
 /// Executions of one question to the store.
@@ -104,7 +108,8 @@ impl Drop for Ticket {
 
 /// The watcher.
 pub(crate) async fn watch_all(app: App, end: CancellationToken) {
-    let mut nudges = app.store.nudges();
+    let mut logs = app.nudges.listen(Nudge::Logs);
+    let mut executions = app.nudges.listen(Nudge::Executions);
     loop {
         let ids: Vec<ExecutionId> = app.follows.followed().keys().copied().collect();
         for some in ids.chunks(STANDINGS_AT_ONCE) {
@@ -119,22 +124,9 @@ pub(crate) async fn watch_all(app: App, end: CancellationToken) {
         tokio::select! {
             () = end.cancelled() => return,
             () = app.follows.began.notified() => {}
-            () = log_nudge(&mut nudges), if !ids.is_empty() => {}
+            () = logs.rung(), if !ids.is_empty() => {}
+            () = executions.rung(), if !ids.is_empty() => {}
             () = tokio::time::sleep(FOLLOW_POLL), if !ids.is_empty() => {}
-        }
-    }
-}
-
-/// Comes back when log bytes arrived or an execution changed; several nudges that wait count as one.
-async fn log_nudge(nudges: &mut broadcast::Receiver<Nudge>) {
-    loop {
-        match nudges.recv().await {
-            Ok(Nudge::Logs | Nudge::Executions) | Err(RecvError::Lagged(_)) => {
-                *nudges = nudges.resubscribe();
-                return;
-            }
-            Ok(Nudge::Queue | Nudge::Directives | Nudge::Fleet) => {}
-            Err(RecvError::Closed) => std::future::pending().await,
         }
     }
 }
@@ -208,8 +200,8 @@ impl Follower {
         let mut renewed_at: Option<Instant> = None;
         loop {
             // The order matters: what ended before its log was read has written all of it.
-            let (execution, standing) = self.look().await?;
-            let ended = standing.status.is_terminal();
+            let (execution, known) = self.look().await?;
+            let ended = known.status.is_terminal();
             if !ended {
                 self.send_status(&execution).await?;
             }
@@ -221,7 +213,7 @@ impl Follower {
                 self.ticket.app.store.follow_execution(self.ticket.id).await?;
                 renewed_at = Some(Instant::now());
             }
-            self.wait_for_change(standing).await?;
+            self.wait_for_change(known).await?;
         }
     }
 
@@ -229,7 +221,10 @@ impl Follower {
     async fn look(&self) -> Result<(Execution, Known), Stop> {
         let row = self.ticket.app.store.execution(self.account, self.ticket.id).await?;
         let known = Known { status: row.status, attempt: row.attempt };
-        Ok((executions::body(&self.ticket.app, &row).await?, known))
+        let waits = self.sent.as_ref().is_some_and(|sent| sent.status == row.status.as_str());
+        let reason =
+            if waits { waiting::sentence(&self.ticket.app, &row).await? } else { waiting::at_once(&row) };
+        Ok((bodies::execution(&row, reason), known))
     }
 
     async fn send_status(&mut self, execution: &Execution) -> Result<(), Stop> {
@@ -259,8 +254,12 @@ impl Follower {
     /// Waits until the status or attempt is not the known one, or until the reason for waiting may have changed.
     /// Log bytes that arrive meanwhile are sent from here.
     async fn wait_for_change(&mut self, known: Known) -> Result<(), Stop> {
+        let followers = self.ticket.app.follows.followers.load(Ordering::Relaxed);
+        let share = WAITING_SHARE * u32::try_from(followers).unwrap_or(u32::MAX);
+        let explained = self.sent.as_ref().is_some_and(|sent| sent.waiting.is_some());
         let look_again = match known.status {
-            Status::Pending | Status::Queued => WAITING_REFRESH,
+            Status::Pending | Status::Queued if explained => WAITING_REFRESH.max(share),
+            Status::Pending | Status::Queued => WAITING_FIRST.max(share),
             Status::Running => FOLLOW_RENEW,
             Status::Completed | Status::Failed | Status::TimedOut | Status::Cancelled => Duration::ZERO,
         };

@@ -6,10 +6,12 @@
 
 mod auth;
 mod bodies;
+mod drains;
 mod error;
 mod follow;
 mod heartbeats;
 mod metrics;
+mod nudges;
 mod parse;
 mod polls;
 mod rates;

@@ -9,6 +9,9 @@ use axum::extract::{MatchedPath, Request};
 use axum::middleware::Next;
 use axum::response::Response;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use rgrid_core::execution::Status;
+use rgrid_core::worker::WorkerStatus;
+use rgrid_store::census::Census;
 
 /// Requests that were answered.
 pub(crate) const REQUESTS: &str = "rgrid_http_requests_total";
@@ -26,7 +29,7 @@ pub(crate) const FOLLOWERS: &str = "rgrid_followers";
 pub(crate) const HEARTBEATS: &str = "rgrid_heartbeats_total";
 /// Executions by status, those that are not terminal.
 pub(crate) const EXECUTIONS: &str = "rgrid_executions";
-/// Workers by status.
+/// Workers by status, those that are not terminated.
 pub(crate) const WORKERS: &str = "rgrid_workers";
 
 /// Bounds of the histograms, in seconds: from one cached answer to a long poll.
@@ -76,6 +79,20 @@ pub(crate) async fn measure(request: Request, next: Next) -> Response {
         .increment(1);
     metrics::histogram!(REQUEST_SECONDS, "route" => route, "method" => method).record(seconds);
     response
+}
+
+/// Sets the gauges of what is not final; a status that none has is 0.
+pub(crate) fn count(census: &Census) {
+    for status in Status::ALL.into_iter().filter(|status| !status.is_terminal()) {
+        let number =
+            census.executions.iter().find(|(counted, _)| *counted == status).map_or(0, |(_, number)| *number);
+        metrics::gauge!(EXECUTIONS, "status" => status.as_str()).set(number as f64);
+    }
+    for status in WorkerStatus::ALL {
+        let number =
+            census.workers.iter().find(|(counted, _)| *counted == status).map_or(0, |(_, number)| *number);
+        metrics::gauge!(WORKERS, "status" => status.as_str()).set(number as f64);
+    }
 }
 
 /// A gauge that counts what lives, down again when it is dropped however that happens.

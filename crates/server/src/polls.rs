@@ -14,7 +14,6 @@ use rgrid_core::limits::{CLAIM_POLLS_MAX, POLL_FALLBACK};
 use rgrid_store::attempts::AttemptAuth;
 use rgrid_store::claim::{Claimed, Poll};
 use rgrid_store::notify::Nudge;
-use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{Notify, oneshot};
 use tokio_util::sync::CancellationToken;
 
@@ -183,30 +182,18 @@ impl Drop for Place<'_> {
 
 /// The claimer.
 pub(crate) async fn claim_for_all(app: App, end: CancellationToken) {
-    let mut nudges = app.store.nudges();
+    let mut queue = app.nudges.listen(Nudge::Queue);
     let mut fallback = tokio::time::interval(POLL_FALLBACK);
     fallback.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             () = end.cancelled() => return,
             () = app.polls.arrived.notified() => {}
-            () = queue_nudge(&mut nudges) => {}
+            () = queue.rung() => {}
             _ = fallback.tick() => {}
         }
         if !claim_round(&app).await {
             tokio::time::sleep(PAUSE_AFTER_FAILURE).await;
-        }
-    }
-}
-
-/// Comes back when the queue has changed.
-async fn queue_nudge(nudges: &mut tokio::sync::broadcast::Receiver<Nudge>) {
-    loop {
-        match nudges.recv().await {
-            Ok(Nudge::Queue) | Err(RecvError::Lagged(_)) => return,
-            Ok(Nudge::Directives | Nudge::Logs | Nudge::Executions | Nudge::Fleet) => {}
-            // The store is closing: the fallback goes on alone until we are told to end.
-            Err(RecvError::Closed) => std::future::pending().await,
         }
     }
 }

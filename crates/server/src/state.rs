@@ -10,13 +10,15 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::auth::Remembered;
+use crate::drains::Drains;
 use crate::error::Error;
 use crate::follow::Follows;
 use crate::heartbeats::Heartbeats;
+use crate::nudges::Nudges;
 use crate::polls::Polls;
 use crate::rates::Rates;
 use crate::signing::Signer;
-use crate::{Config, follow, heartbeats, metrics, polls, routes};
+use crate::{Config, drains, follow, heartbeats, metrics, nudges, polls, routes};
 
 /// A handle to the state of one replica.
 #[derive(Clone)]
@@ -28,6 +30,8 @@ pub(crate) struct Shared {
     pub(crate) signer: Signer,
     pub(crate) remembered: Remembered,
     pub(crate) rates: Rates,
+    pub(crate) nudges: Nudges,
+    pub(crate) drains: Drains,
     pub(crate) polls: Polls,
     pub(crate) heartbeats: Heartbeats,
     pub(crate) follows: Follows,
@@ -49,7 +53,7 @@ impl Deref for App {
 /// What the signing key is derived for.
 const SIGNING: &str = "signed blob addresses";
 
-/// Makes the state and starts the duties: claiming, heartbeats, and watching what is followed. They end with
+/// Makes the state and starts the duties: nudges, claiming, heartbeats, watching what is followed. They end with
 /// `duties_end`.
 pub(crate) async fn start(
     config: Config,
@@ -64,6 +68,8 @@ pub(crate) async fn start(
         store,
         remembered: Remembered::default(),
         rates: Rates::default(),
+        nudges: Nudges::default(),
+        drains: Drains::default(),
         polls: Polls::default(),
         heartbeats,
         follows: Follows::default(),
@@ -72,6 +78,8 @@ pub(crate) async fn start(
         version: config.version,
         shutdown,
     }));
+    duties.spawn(nudges::ring_all(app.clone(), duties_end.clone()));
+    duties.spawn(drains::watch_all(app.clone(), duties_end.clone()));
     duties.spawn(polls::claim_for_all(app.clone(), duties_end.clone()));
     duties.spawn(heartbeats::flush_all(app.clone(), arriving, duties_end.clone()));
     duties.spawn(follow::watch_all(app.clone(), duties_end));

@@ -9,12 +9,24 @@ use crate::state::App;
 /// The sentence for an execution that waits; `None` for one that does not.
 pub(crate) async fn sentence(app: &App, row: &ExecutionRow) -> Result<Option<String>, Refused> {
     match row.status {
-        Status::Pending | Status::Queued => {
-            Ok(app.store.waiting(row.account_id, row.id).await?.as_ref().map(describe))
-        }
+        Status::Pending => Ok(at_once(row)),
+        Status::Queued => Ok(app.store.waiting(row.account_id, row.id).await?.as_ref().map(describe)),
         Status::Running | Status::Completed | Status::Failed | Status::TimedOut | Status::Cancelled => {
             Ok(None)
         }
+    }
+}
+
+/// The sentence as far as the row itself tells: no look at the queue.
+pub(crate) fn at_once(row: &ExecutionRow) -> Option<String> {
+    match row.status {
+        Status::Pending => Some(describe(&Waiting::Inputs { missing: row.inputs_missing })),
+        Status::Queued
+        | Status::Running
+        | Status::Completed
+        | Status::Failed
+        | Status::TimedOut
+        | Status::Cancelled => None,
     }
 }
 
@@ -56,7 +68,7 @@ pub(crate) fn describe(waiting: &Waiting) -> String {
         ),
         Waiting::Worker { ahead: 0, .. } => "it is next: a worker is about to take it".to_owned(),
         Waiting::Worker { ahead, .. } => {
-            format!("{} of yours go first; a worker takes them in turn", counted(ahead, "execution"))
+            format!("before it in the queue: {}; workers take them in turn", counted(ahead, "execution"))
         }
     }
 }
@@ -113,10 +125,10 @@ mod tests {
         no worker is large enough for what it asks; it starts when a larger one has joined
         no worker is large enough for what it asks: another is starting
         all places on 1 worker are taken; it is next
-        all places on 2 workers are taken, and 1 execution of yours go first
-        all places on 1 worker are taken, and 7 executions of yours go first
+        all places on 2 workers are taken, and before it in the queue: 1 execution
+        all places on 1 worker are taken, and before it in the queue: 7 executions
         it is next: a worker is about to take it
-        2 executions of yours go first; a worker takes them in turn
+        before it in the queue: 2 executions; workers take them in turn
         ");
     }
 }

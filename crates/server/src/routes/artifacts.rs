@@ -36,6 +36,10 @@ pub(crate) async fn list(
     let id = executions::resolve(&app, member.account(), &id).await?;
     // One more than asked for tells whether there is a next page.
     let mut rows = app.store.artifacts(member.account(), id, kind, cursor, limit + 1).await?;
+    if rows.is_empty() {
+        // None, or none of this account's.
+        app.store.execution(member.account(), id).await?;
+    }
     let more = rows.len() > limit as usize;
     rows.truncate(limit as usize);
     let next = rows.last().filter(|_| more).map(|row| format!("{}:{}", row.kind.as_str(), row.path));

@@ -15,14 +15,17 @@ use rgrid_api::error::ErrorCode;
 use rgrid_api::logs::Stream;
 use rgrid_api::outcome::OutcomeBody;
 use rgrid_api::{ATTEMPT_TOKEN, STDIN_EOF};
+use rgrid_core::id::AccountId;
 use rgrid_core::limits::{self, LEASE_POLL_WAIT, POLL_FALLBACK};
+use rgrid_core::outcome::Outcome;
+use rgrid_core::submission::Sha256;
 use rgrid_store::attempts::{AttemptAuth, FinishRow, OutputRow};
 use rgrid_store::logs::{LogPiece, LogStream};
 use serde::Deserialize;
 use tokio::time::Instant;
 
 use crate::auth::WorkerCredential;
-use crate::error::Refused;
+use crate::error::{Causes, Refused};
 use crate::parse::{Body, Named, Parameters};
 use crate::routes::{blobs, stdin};
 use crate::state::App;
@@ -134,7 +137,7 @@ pub(crate) async fn read_stdin(
     Parameters(query): Parameters<ReadStdin>,
 ) -> Result<Response, Refused> {
     // Listen before looking: what comes in between must not be missed.
-    let mut nudges = app.store.nudges();
+    let mut moved = app.nudges.listen(stdin::STDIN_NUDGE);
     let deadline = Instant::now() + LEASE_POLL_WAIT;
     let read = loop {
         let read = app.store.read_stdin(&holder, query.offset, STDIN_READ_BYTES).await?;
@@ -142,7 +145,7 @@ pub(crate) async fn read_stdin(
             break read;
         }
         tokio::select! {
-            () = stdin::moved(&mut nudges) => {}
+            () = moved.rung() => {}
             () = tokio::time::sleep(POLL_FALLBACK) => {}
             () = tokio::time::sleep_until(deadline) => break read,
             () = app.shutdown.cancelled() => break read,
@@ -199,8 +202,27 @@ pub(crate) async fn finish(
     body: Body<Finish>,
 ) -> Result<Json<Finished>, Refused> {
     let row = finish_row(&body.value)?;
+    if let Outcome::InputMissing { path, corrupt: true } = &row.outcome {
+        let account = app.store.check_attempt(&holder).await?;
+        if let Ok(path) = path.parse() {
+            let sha256 = app.store.artifact_blob(account, holder.execution_id, &path).await?;
+            tokio::spawn(look_at_damage(app.clone(), account, sha256));
+        }
+    }
     let status = app.store.finish(&holder, &row, body.sha256).await?;
     Ok(Json(Finished { status: status.to_string() }))
+}
+
+/// A runner says that a blob is damaged: it is read again, and forgotten if that is so, so that the next upload
+/// repairs it. That may take long, and nobody waits for it.
+async fn look_at_damage(app: App, account: AccountId, sha256: Sha256) {
+    tokio::select! {
+        damaged = app.store.blob_damaged(account, sha256) => match damaged {
+            Ok(damaged) => tracing::warn!(%account, %sha256, damaged, "a runner called a blob damaged"),
+            Err(error) => tracing::warn!(%account, %sha256, error = %Causes(&error), "a blob could not be looked at"),
+        },
+        () = app.shutdown.cancelled() => {}
+    }
 }
 
 fn finish_row(finish: &Finish) -> Result<FinishRow, Refused> {

@@ -53,7 +53,9 @@ async fn created(
 ) -> Result<(StatusCode, Json<Created>), Refused> {
     let missing = blobs::uploads(app, account, &row.missing).await?;
     let status = if row.replayed { StatusCode::OK } else { StatusCode::CREATED };
-    Ok((status, Json(Created { execution: body(app, &row.execution).await?, missing })))
+    // Most executions hardly wait in the queue: whoever wants to know why it does asks again.
+    let execution = bodies::execution(&row.execution, waiting::at_once(&row.execution));
+    Ok((status, Json(Created { execution, missing })))
 }
 
 /// Submit an execution
@@ -78,7 +80,7 @@ pub(crate) async fn create(
 
 /// List executions
 ///
-/// Newest first. `waiting` is only filled when one is read by itself.
+/// Newest first. Why one waits in the queue is only told when it is read by itself.
 #[utoipa::path(get, path = "/executions", tag = "executions", params(ListExecutions),
     responses((status = 200, body = ExecutionPage)))]
 pub(crate) async fn list(
@@ -95,7 +97,7 @@ pub(crate) async fn list(
     };
     let page = app.store.executions(member.account(), &filter, cursor.transpose()?, limit).await?;
     Ok(Json(ExecutionPage {
-        executions: page.executions.iter().map(|row| bodies::execution(row, None)).collect(),
+        executions: page.executions.iter().map(|row| bodies::execution(row, waiting::at_once(row))).collect(),
         next: page.next.map(|id| id.to_string()),
     }))
 }
@@ -192,5 +194,9 @@ pub(crate) async fn attempts(
 ) -> Result<Json<AttemptList>, Refused> {
     let id = resolve(&app, member.account(), &id).await?;
     let rows = app.store.attempts(member.account(), id).await?;
+    if rows.is_empty() {
+        // None yet, or none of this account's.
+        app.store.execution(member.account(), id).await?;
+    }
     Ok(Json(AttemptList { attempts: rows.iter().map(bodies::attempt).collect() }))
 }

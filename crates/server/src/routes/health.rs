@@ -10,6 +10,7 @@ use chrono::Utc;
 use rgrid_api::health::{Health, Ready};
 
 use crate::error::Causes;
+use crate::metrics;
 use crate::state::App;
 
 /// A monitor is answered within this, whatever the database does.
@@ -67,6 +68,10 @@ async fn bounded(probe: impl Future<Output = Result<(), rgrid_store::Error>>) ->
 
 /// `GET /metrics`, as Prometheus reads them.
 pub(crate) async fn metrics(State(app): State<App>) -> Response {
+    // Without the database there is still something to tell.
+    if let Ok(Ok(census)) = tokio::time::timeout(PROBE_DEADLINE, app.store.census()).await {
+        metrics::count(&census);
+    }
     let headers = [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
     (headers, app.metrics.render()).into_response()
 }

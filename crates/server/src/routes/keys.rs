@@ -5,6 +5,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use rgrid_api::keys::{CreateKey, CreatedKey, Key, KeyList, Role, Whoami};
 use rgrid_core::limits::METADATA_BYTES_MAX;
+use rgrid_store::idempotency::Idempotency;
 
 use crate::auth::{Admin, Member};
 use crate::bodies;
@@ -58,7 +59,8 @@ pub(crate) async fn create(
         Role::Member => rgrid_store::keys::Role::Member,
         Role::Worker => return Err(Refused::invalid("role", "a worker's credential comes from its join")),
     };
-    let (row, secret) = app.store.create_key(admin.account_id, &name, role).await?;
+    let idempotency = key.map(|key| Idempotency { route: "POST /keys", key, body_sha256: body.sha256 });
+    let (row, secret) = app.store.create_key_once(admin.account_id, &name, role, idempotency).await?;
     Ok((StatusCode::CREATED, Json(CreatedKey { key: bodies::key(&row), secret })))
 }
 

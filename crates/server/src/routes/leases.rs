@@ -14,19 +14,15 @@ use rgrid_core::limits::LEASE_POLL_WAIT;
 use rgrid_store::claim::{Claimed, Poll};
 use rgrid_store::directives::{Directives, Held};
 use rgrid_store::notify::Nudge;
-use tokio::sync::broadcast::Receiver;
-use tokio::sync::broadcast::error::RecvError;
 use tokio::time::Instant;
 
 use crate::auth::WorkerCredential;
 use crate::bodies;
 use crate::error::Refused;
+use crate::nudges::Bell;
 use crate::parse::Body;
 use crate::polls::Place;
 use crate::state::App;
-
-/// Word that workers changed comes with every submission; a poll looks at most this often whether it is to leave.
-const DRAIN_CHECK_PERIOD: Duration = Duration::from_secs(1);
 
 /// Wait for work
 ///
@@ -43,7 +39,7 @@ pub(crate) async fn poll(
     let wait = Duration::from_millis(request.wait_ms).min(LEASE_POLL_WAIT);
     let deadline = Instant::now() + wait;
     // Listen before looking: what changes in between must not be missed.
-    let nudges = app.store.nudges();
+    let bell = app.nudges.listen(Nudge::Directives);
     let holding = bodies::holding(request.holding)?;
     // A runner that holds nothing has nothing to be told but to leave, and its heartbeat tells that too.
     if !holding.is_empty() {
@@ -58,7 +54,7 @@ pub(crate) async fn poll(
     } else {
         None
     };
-    let (claimed, news) = wait_for(&app, worker_id, &holding, place, nudges, deadline).await?;
+    let (claimed, news) = wait_for(&app, worker_id, &holding, place, bell, deadline).await?;
     Ok(Json(answer(&app, claimed, news)))
 }
 
@@ -71,11 +67,9 @@ async fn wait_for(
     worker_id: WorkerId,
     holding: &[Held],
     mut place: Option<Place<'_>>,
-    mut nudges: Receiver<Nudge>,
+    mut directives: Bell,
     deadline: Instant,
 ) -> Result<(Vec<Claimed>, Directives), Refused> {
-    let mut drain_checked_at = Instant::now();
-    let mut drain_check_due: Option<Instant> = None;
     loop {
         let work = async {
             match &mut place {
@@ -83,35 +77,22 @@ async fn wait_for(
                 None => std::future::pending().await,
             }
         };
-        let look = tokio::select! {
+        tokio::select! {
             // A claim that came is answered before anything else is looked at.
             biased;
             claimed = work => return Ok((claimed, Directives::default())),
             () = app.shutdown.cancelled() => break,
             () = tokio::time::sleep_until(deadline) => break,
-            nudge = nudges.recv() => match nudge {
-                Ok(Nudge::Directives) | Err(RecvError::Lagged(_)) => !holding.is_empty(),
-                Ok(Nudge::Fleet) => {
-                    drain_check_due.get_or_insert(drain_checked_at + DRAIN_CHECK_PERIOD);
-                    false
-                }
-                Ok(Nudge::Queue | Nudge::Logs | Nudge::Executions) => false,
-                // The store is closing, and so are we.
-                Err(RecvError::Closed) => break,
-            },
-            () = tokio::time::sleep_until(drain_check_due.unwrap_or(deadline)), if drain_check_due.is_some() => {
-                (drain_checked_at, drain_check_due) = (Instant::now(), None);
-                true
+            () = app.drains.wait_for(worker_id) => {
+                return Ok((leave(place).await, Directives { drain: true, ..Directives::default() }));
             }
-        };
-        if look {
-            let news = app.store.directives(worker_id, holding).await;
-            // A failed look is no reason to give up the place: the next heartbeat tells the same.
-            if let Ok(news) = news
-                && is_news(&news)
-            {
-                return Ok((leave(place).await, news));
-            }
+            () = directives.rung(), if !holding.is_empty() => {}
+        }
+        // A failed look is no reason to give up the place: the next heartbeat tells the same.
+        if let Ok(news) = app.store.directives(worker_id, holding).await
+            && is_news(&news)
+        {
+            return Ok((leave(place).await, news));
         }
     }
     Ok((leave(place).await, Directives::default()))

@@ -7,8 +7,6 @@ use axum::extract::{Request, State};
 use rgrid_api::logs::{StdinWritten, WriteStdin};
 use rgrid_core::limits::POLL_FALLBACK;
 use rgrid_store::notify::Nudge;
-use tokio::sync::broadcast;
-use tokio::sync::broadcast::error::RecvError;
 use tokio::time::Instant;
 
 use crate::auth::Member;
@@ -19,6 +17,8 @@ use crate::state::App;
 
 /// Bytes of one write.
 const WRITE_BYTES_MAX: usize = 1 << 20;
+/// Standard input is told with the logs: bytes came, or room for more was made.
+pub(crate) const STDIN_NUDGE: Nudge = Nudge::Logs;
 /// A write that finds the buffer full waits this long for room before it is answered with none taken.
 const ROOM_WAIT: Duration = Duration::from_secs(5);
 
@@ -40,7 +40,7 @@ pub(crate) async fn write(
     let id = executions::resolve(&app, member.account(), &id).await?;
     let bytes = read_body(request, WRITE_BYTES_MAX).await?;
     // Listen before looking: room that is made in between must not be missed.
-    let mut nudges = app.store.nudges();
+    let mut moved = app.nudges.listen(STDIN_NUDGE);
     let deadline = Instant::now() + ROOM_WAIT;
     loop {
         let written = app.store.write_stdin(member.account(), id, query.offset, &bytes, query.eof).await?;
@@ -49,21 +49,9 @@ pub(crate) async fn write(
             return Ok(Json(StdinWritten { next: written.next, wanted: written.wanted }));
         }
         tokio::select! {
-            () = moved(&mut nudges) => {}
+            () = moved.rung() => {}
             () = tokio::time::sleep(POLL_FALLBACK) => {}
             () = app.shutdown.cancelled() => {}
-        }
-    }
-}
-
-/// Comes back when stdin bytes may have arrived, or room for them was made.
-pub(crate) async fn moved(nudges: &mut broadcast::Receiver<Nudge>) {
-    loop {
-        match nudges.recv().await {
-            // Standard input is told with the logs.
-            Ok(Nudge::Logs) | Err(RecvError::Lagged(_)) => return,
-            Ok(Nudge::Queue | Nudge::Directives | Nudge::Executions | Nudge::Fleet) => {}
-            Err(RecvError::Closed) => std::future::pending().await,
         }
     }
 }

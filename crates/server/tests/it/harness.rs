@@ -14,7 +14,6 @@ use rgrid_api::events::FollowEvent;
 use rgrid_api::executions::{CreateExecution, Created, Execution, InputBody, ProgramBody};
 use rgrid_api::logs::{Cursor, LogChunk, Stream};
 use rgrid_api::workers::{CapacityBody, Held, Join, Lease, LeaseAnswer, LeaseRequest, SandboxBody};
-use rgrid_core::id::AccountId;
 use rgrid_store::Store;
 use rgrid_store::keys::Role;
 use rgrid_store::testing::TestDatabase;
@@ -49,7 +48,6 @@ impl Replica {
 pub(crate) struct Grid {
     pub(crate) replica: Replica,
     pub(crate) store: Store,
-    pub(crate) account: AccountId,
     pub(crate) key: String,
     database: TestDatabase,
 }
@@ -65,7 +63,7 @@ impl Grid {
         let account = store.default_account().await.unwrap().id;
         let (_, key) = store.create_key(account, "test", Role::Admin).await.unwrap();
         let replica = Replica::start(store.clone()).await;
-        Self { replica, store, account, key, database }
+        Self { replica, store, key, database }
     }
 
     /// Another replica, with a store of its own.
@@ -95,7 +93,6 @@ impl Grid {
         let joined = client(self.url(), "").join(&join(&token)).await.unwrap();
         Runner {
             client: client(self.url(), &joined.credential),
-            credential: joined.credential,
             worker_id: joined.worker_id,
         }
     }
@@ -127,7 +124,6 @@ pub(crate) const CAPACITY: CapacityBody =
 
 pub(crate) struct Runner {
     pub(crate) client: Client,
-    pub(crate) credential: String,
     pub(crate) worker_id: String,
 }
 

@@ -30,7 +30,42 @@ async fn the_document_covers_every_path_and_every_path_is_served() {
         }
     }
     table.sort_by_key(|line| line[7..].to_owned());
-    insta::assert_snapshot!(table.join("\n"), @"");
+    insta::assert_snapshot!(table.join("\n"), @r"
+    POST   /attempts/{execution}/{attempt}/blobs
+    POST   /attempts/{execution}/{attempt}/blobs/commit
+    POST   /attempts/{execution}/{attempt}/finish
+    POST   /attempts/{execution}/{attempt}/logs
+    POST   /attempts/{execution}/{attempt}/return
+    POST   /attempts/{execution}/{attempt}/started
+    GET    /attempts/{execution}/{attempt}/stdin
+    POST   /blobs/commit
+    POST   /blobs/missing
+    GET    /blobs/{sha256}
+    PUT    /blobs/{sha256}
+    GET    /executions
+    POST   /executions
+    GET    /executions/{id}
+    GET    /executions/{id}/artifacts
+    GET    /executions/{id}/artifacts/{path}
+    GET    /executions/{id}/attempts
+    POST   /executions/{id}/cancel
+    POST   /executions/{id}/extend
+    GET    /executions/{id}/logs
+    GET    /executions/{id}/logs/stream
+    POST   /executions/{id}/retry
+    POST   /executions/{id}/stdin
+    GET    /health
+    POST   /heartbeats
+    GET    /keys
+    POST   /keys
+    DELETE /keys/{id}
+    POST   /leases
+    POST   /prune
+    GET    /ready
+    GET    /whoami
+    GET    /workers
+    POST   /workers/join
+    ");
 }
 
 #[tokio::test]
