@@ -145,22 +145,16 @@ impl From<sqlx::Error> for Error {
 const PASSING: [&str; 5] = ["08", "40", "53", "57", "55P03"];
 
 fn is_passing(error: &sqlx::Error) -> bool {
-    match error {
-        sqlx::Error::Io(_)
-        | sqlx::Error::Tls(_)
-        | sqlx::Error::PoolTimedOut
-        | sqlx::Error::PoolClosed
-        | sqlx::Error::WorkerCrashed
-        | sqlx::Error::Protocol(_) => true,
-        sqlx::Error::Database(refusal) => {
-            refusal.code().is_some_and(|code| PASSING.iter().any(|class| code.starts_with(class)))
-        }
-        // sqlx's enum is not ours and may grow: what is not known to pass is a fault.
-        _ => false,
+    if let sqlx::Error::Database(refusal) = error {
+        return refusal.code().is_some_and(|code| PASSING.iter().any(|class| code.starts_with(class)));
     }
-}
-
-/// True when `error` says that a unique index already holds the row.
-pub(crate) fn is_duplicate(error: &sqlx::Error) -> bool {
-    error.as_database_error().is_some_and(|refusal| refusal.is_unique_violation())
+    matches!(
+        error,
+        sqlx::Error::Io(_)
+            | sqlx::Error::Tls(_)
+            | sqlx::Error::PoolTimedOut
+            | sqlx::Error::PoolClosed
+            | sqlx::Error::WorkerCrashed
+            | sqlx::Error::Protocol(_)
+    )
 }

@@ -9,7 +9,7 @@ use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{ChildStdin, Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -117,8 +117,8 @@ struct Server {
     options: PgConnectOptions,
     url: String,
     template: String,
-    /// The server ends when this closes.
-    _lifeline: Option<ChildStdin>,
+    /// Runs the server, and ends it when its standard input closes with this process.
+    _supervisor: Option<Child>,
 }
 
 impl Server {
@@ -151,15 +151,15 @@ fn server() -> &'static Server {
 
 async fn start() -> Server {
     let template = format!("rgrid_test_{}_{}", std::process::id(), u32::from_be_bytes(secret::random()));
-    let (url, lifeline) = match std::env::var("RGRID_TEST_DATABASE_URL") {
+    let (url, supervisor) = match std::env::var("RGRID_TEST_DATABASE_URL") {
         Ok(url) => (url, None),
         Err(_) => {
-            let (url, lifeline) = start_private();
-            (url, Some(lifeline))
+            let (url, supervisor) = start_private();
+            (url, Some(supervisor))
         }
     };
     let options: PgConnectOptions = url.parse().expect("the test server's URL reads");
-    let server = Server { options, url, template, _lifeline: lifeline };
+    let server = Server { options, url, template, _supervisor: supervisor };
     let mut admin = answer(&server).await;
     let create = format!("create database {} template template0", server.template);
     sqlx::raw_sql(AssertSqlSafe(create)).execute(&mut admin).await.expect("the template can be made");
@@ -195,7 +195,7 @@ wait "$server"
 cd / && rm -rf "$2"
 "#;
 
-fn start_private() -> (String, ChildStdin) {
+fn start_private() -> (String, Child) {
     let binaries = binaries().expect(
         "PostgreSQL's programs are not on this machine; run: apt install postgresql (or set RGRID_TEST_DATABASE_URL)",
     );
@@ -218,7 +218,7 @@ fn start_private() -> (String, ChildStdin) {
         .output()
         .expect("initdb runs");
     assert!(made.status.success(), "initdb failed: {}", String::from_utf8_lossy(&made.stderr));
-    let mut supervisor = command(Path::new("/bin/sh"))
+    let supervisor = command(Path::new("/bin/sh"))
         .arg("-c")
         .arg(SUPERVISOR)
         .arg("sh")
@@ -231,8 +231,7 @@ fn start_private() -> (String, ChildStdin) {
         .process_group(0)
         .spawn()
         .expect("a shell starts");
-    let lifeline = supervisor.stdin.take().expect("its standard input is piped");
-    (format!("postgres://rgrid@localhost/postgres?host={}", folder.display()), lifeline)
+    (format!("postgres://rgrid@localhost/postgres?host={}", folder.display()), supervisor)
 }
 
 /// Where `initdb` and `postgres` are: the highest version of Debian's layout, what `pg_config` says, or PATH.
