@@ -1,4 +1,5 @@
 //! What must be impossible for a job. Every test runs as root and again as an ordinary user.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::fs;
 use std::path::Path;
@@ -61,7 +62,8 @@ fn a_job_sees_no_file_of_the_host_but_the_system_and_what_was_bound() {
         let refused = "refused: ENOENT";
         assert_eq!(ground.deed(&["read", outside.to_str().unwrap()]).await, refused);
         let paths = ["/etc/shadow", "/etc/gshadow", "/root", "/sys", "/run/rgrid/runner-0.lock", "/var/log"];
-        let said = ground.deeds(&paths.map(|path| ["read", path]).each_ref().map(|deed| deed.as_slice())).await;
+        let said =
+            ground.deeds(&paths.map(|path| ["read", path]).each_ref().map(|deed| deed.as_slice())).await;
         assert_eq!(said, [refused; 6]);
         ground.sandbox.close().await;
     });
@@ -71,7 +73,8 @@ fn a_job_sees_no_file_of_the_host_but_the_system_and_what_was_bound() {
 fn a_job_does_not_see_the_files_of_another() {
     in_every_mode(async || {
         let ground = Ground::new(|_| {}).await;
-        let mut other = ground.start(Job { slot: 1, ..job(&["write", "/work/mine", "+", "wait"]) }).await.unwrap();
+        let mut other =
+            ground.start(Job { slot: 1, ..job(&["write", "/work/mine", "+", "wait"]) }).await.unwrap();
         other.said("done").await;
         let theirs = other.root.join("work/mine");
         assert!(theirs.exists());
@@ -88,7 +91,8 @@ fn a_job_writes_only_to_its_own_folders() {
         let ground = Ground::new(|_| {}).await;
         let own = ["/work/x", "/tmp/x", "/var/tmp/x", "/dev/shm/x", "/dev/null"].map(|path| ["write", path]);
         assert_eq!(ground.deeds(&own.each_ref().map(|deed| deed.as_slice())).await, ["done"; 5]);
-        let system = ["/usr/x", "/usr/bin/env", "/bin/x", "/etc/x", "/etc/passwd", HOSTILE, "/run/rgrid/launch"];
+        let system =
+            ["/usr/x", "/usr/bin/env", "/bin/x", "/etc/x", "/etc/passwd", HOSTILE, "/run/rgrid/launch"];
         let kernel = ["/proc/sys/kernel/core_pattern", "/proc/sysrq-trigger"];
         let deeds: Vec<[&str; 2]> = system.into_iter().chain(kernel).map(|path| ["write", path]).collect();
         let deeds: Vec<&[&str]> = deeds.iter().map(<[&str; 2]>::as_slice).collect();
@@ -128,7 +132,8 @@ fn a_job_is_nobody_and_becomes_nobody_else() {
 fn a_job_cannot_reach_the_kernels_back_rooms() {
     in_every_mode(async || {
         let ground = Ground::new(|_| {}).await;
-        let deeds: [&[&str]; 6] = [&["mount"], &["unshare"], &["chroot"], &["keyring"], &["bpf"], &["userfaultfd"]];
+        let deeds: [&[&str]; 6] =
+            [&["mount"], &["unshare"], &["chroot"], &["keyring"], &["bpf"], &["userfaultfd"]];
         assert_eq!(ground.deeds(&deeds).await, ["refused: EPERM"; 6]);
         assert_eq!(ground.deed(&["vsock"]).await, "refused: EAFNOSUPPORT");
         ground.sandbox.close().await;
@@ -235,9 +240,15 @@ fn what_cannot_be_started_is_said() {
             refused.expect("it cannot be started").to_string()
         };
         let program = said(&|spec| spec.command[0] = "/nowhere/python".into()).await;
-        assert_eq!(program, "cannot execute the program inside the sandbox: No such file or directory (os error 2)");
+        assert_eq!(
+            program,
+            "cannot execute the program inside the sandbox: No such file or directory (os error 2)"
+        );
         let folder = said(&|spec| spec.cwd = "/nowhere".into()).await;
-        assert_eq!(folder, "cannot enter the working directory inside the sandbox: No such file or directory (os error 2)");
+        assert_eq!(
+            folder,
+            "cannot enter the working directory inside the sandbox: No such file or directory (os error 2)"
+        );
         let slot = said(&|spec| spec.slot = 7).await;
         assert_eq!(slot, "the job cannot be sandboxed: there is no slot 7");
         // The slot is free again.
@@ -250,10 +261,12 @@ fn what_cannot_be_started_is_said() {
 /// Whether a process of any user runs with this word among its arguments.
 fn is_running(word: &str) -> bool {
     let own = std::process::id().to_string();
-    fs::read_dir("/proc").unwrap().flatten().filter(|entry| entry.file_name().to_str() != Some(&own)).any(|entry| {
-        let line = fs::read(entry.path().join("cmdline")).unwrap_or_default();
-        line.split(|byte| *byte == 0).any(|argument| argument == word.as_bytes())
-    })
+    fs::read_dir("/proc").unwrap().flatten().filter(|entry| entry.file_name().to_str() != Some(&own)).any(
+        |entry| {
+            let line = fs::read(entry.path().join("cmdline")).unwrap_or_default();
+            line.split(|byte| *byte == 0).any(|argument| argument == word.as_bytes())
+        },
+    )
 }
 
 async fn until(what: &str, mut condition: impl FnMut() -> bool) {

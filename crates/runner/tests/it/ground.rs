@@ -1,5 +1,6 @@
 //! The ground the sandbox's tests stand on: a world of its own for each (namespaces made by the test), a real sandbox in
 //! it as root, and the same test again as an ordinary user.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -122,7 +123,8 @@ impl Ground {
         let (stderr, stderr_inside) = std::io::pipe().unwrap();
         input.write_all(job.input).unwrap(); // tests stay below a pipe's size
         let mut read_only_binds = vec![(self.launcher.clone(), PathBuf::from(HOSTILE))];
-        read_only_binds.extend(job.binds.iter().map(|(host, inside)| (host.to_path_buf(), PathBuf::from(inside))));
+        read_only_binds
+            .extend(job.binds.iter().map(|(host, inside)| (host.to_path_buf(), PathBuf::from(inside))));
         let mut spec = JobSpec {
             root: self.workspace(job.slot),
             read_only_binds,
@@ -172,8 +174,8 @@ pub(crate) struct Started {
 }
 
 impl Started {
-    /// Reads stdout until it has this word.
-    pub(crate) async fn said(&mut self, word: &str) {
+    /// Reads stdout until it has this word; returns what was read.
+    pub(crate) async fn said(&mut self, word: &str) -> String {
         let mut stdout = self.stdout.try_clone().unwrap();
         let word = word.to_owned();
         let reading = tokio::task::spawn_blocking(move || {
@@ -183,8 +185,9 @@ impl Started {
                 assert_eq!(stdout.read(&mut byte).unwrap(), 1, "ended after {text:?}, without {word:?}");
                 text.push(char::from(byte[0]));
             }
+            text
         });
-        reading.await.unwrap();
+        reading.await.unwrap()
     }
 
     pub(crate) async fn finish(mut self) -> Ended {
@@ -201,7 +204,7 @@ impl Started {
     }
 }
 
-fn launcher() -> PathBuf {
+pub(crate) fn launcher() -> PathBuf {
     std::env::var_os(LAUNCHER_VARIABLE)
         .map_or_else(|| env!("CARGO_BIN_EXE_hostile-job").into(), PathBuf::from)
 }

@@ -1,7 +1,8 @@
 //! What a job reaches, and what it must not. Every test runs as root and again as an ordinary user.
 
 use crate::ground::{
-    Ground, HOST, HOST_V6, INTERNET, INTERNET_V6, Job, PRIVATE, as_root, in_every_mode, job, listen_everywhere,
+    Ground, HOST, HOST_V6, INTERNET, INTERNET_V6, Job, PRIVATE, as_root, in_every_mode, job,
+    listen_everywhere,
 };
 
 fn with_network<'a>(words: &'a [&'a str]) -> Job<'a> {
@@ -10,10 +11,17 @@ fn with_network<'a>(words: &'a [&'a str]) -> Job<'a> {
 
 /// What a job says about each address, `connect` and `datagram`.
 async fn reach(ground: &Ground, slot: u32, addresses: &[&str], port: u16) -> Vec<String> {
-    let targets: Vec<String> = addresses
-        .iter()
-        .map(|address| if address.contains(':') { format!("[{address}]:{port}") } else { format!("{address}:{port}") })
-        .collect();
+    let targets: Vec<String> =
+        addresses
+            .iter()
+            .map(|address| {
+                if address.contains(':') {
+                    format!("[{address}]:{port}")
+                } else {
+                    format!("{address}:{port}")
+                }
+            })
+            .collect();
     let mut words = Vec::new();
     for target in &targets {
         words.extend(["connect", target, "+", "datagram", target, "+"]);
@@ -32,7 +40,10 @@ fn a_job_reaches_the_internet_but_no_address_of_the_host() {
         assert_eq!(reach(&ground, 0, &[INTERNET], port).await, ["done", "done"]);
         for address in HOST.iter().chain(HOST_V6).chain(&[PRIVATE, "fe80::1", "::ffff:127.0.0.1"]) {
             let said = reach(&ground, 0, &[address], port).await;
-            assert!(said.len() == 2 && said.iter().all(|line| line.starts_with("refused")), "{address}: {said:?}");
+            assert!(
+                said.len() == 2 && said.iter().all(|line| line.starts_with("refused")),
+                "{address}: {said:?}"
+            );
         }
         // And after all that the listener is still there.
         assert_eq!(reach(&ground, 1, &[INTERNET], port).await, ["done", "done"]);

@@ -24,8 +24,10 @@ const FILES: &[&str] = &[
 ];
 
 /// Folders that are copied, by the start of their names; only files and links, `private` ones left out.
-const FOLDERS: &[&str] =
-    &["alternatives", "ca-certificates", "fonts", "ld.so.conf.d", "pki", "python3", "ssl"];
+const FOLDERS: &[&str] = &["ld.so.conf.d", "python3"];
+
+/// Folders that are bound as they are: too many files to copy at each start of a runner.
+pub(super) const BOUND: &[&str] = &["alternatives", "fonts", "pki", "ssl"];
 
 /// How deep folders are copied, and how many files.
 const DEPTH_MAX: u32 = 6;
@@ -58,6 +60,10 @@ impl SlotEtc {
             if FOLDERS.iter().any(|start| name.as_encoded_bytes().starts_with(start.as_bytes())) {
                 copy(&entry.path(), &folder.join(name), DEPTH_MAX, &mut left)?;
             }
+        }
+        for name in BOUND.iter().filter(|name| Path::new("/etc").join(name).is_dir()) {
+            fs::create_dir(folder.join(name))?;
+            fs::set_permissions(folder.join(name), fs::Permissions::from_mode(0o755))?;
         }
         let user = format!(
             "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/nonexistent:/bin/false\n\

@@ -4,6 +4,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::path::PathBuf;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
@@ -21,6 +22,7 @@ use super::super::{JobEnd, JobExit, JobLimits, JobSpec, SandboxError};
 use super::Occupied;
 use super::cgroup::JobCgroup;
 use super::plan::{Order, Report};
+use super::watch::{Exceeded, Watch};
 
 /// How long bubblewrap and the launcher may take until the job's program runs.
 const START_DEADLINE: Duration = Duration::from_secs(30);
@@ -51,6 +53,7 @@ type Reports = tokio::io::Lines<BufReader<tokio::net::unix::OwnedReadHalf>>;
 impl RunningJob {
     /// Starts bubblewrap and waits until the launcher has started the program.
     pub(super) async fn start(job: JobSpec, occupied: Occupied) -> Result<Self, SandboxError> {
+        let job_slot = job.slot;
         let Parts { command, control, info, cgroup, limits, root } = occupied.prepare(job)?;
         let system = SandboxError::system;
         let mut child = occupied.machine.spawner.spawn(command).await.map_err(system("start bubblewrap"))?;
@@ -59,10 +62,8 @@ impl RunningJob {
         let control = UnixStream::from_std(control).map_err(system("set up a socket"))?;
         let (reports, orders) = control.into_split();
         let mut reports = BufReader::new(reports).lines();
-        let started = match tokio::time::timeout(START_DEADLINE, next_report(&mut reports)).await {
-            Ok(report) => report,
-            Err(_) => None,
-        };
+        let started =
+            tokio::time::timeout(START_DEADLINE, next_report(&mut reports)).await.unwrap_or_default();
         let mut tree = Tree { child, first: None, cgroup };
         match started {
             Some(Report::Started) => {}
@@ -80,7 +81,8 @@ impl RunningJob {
         tree.first = first_process(info).await;
         let (ended, end) = watch::channel(None);
         let kill = CancellationToken::new();
-        let supervisor = Supervisor { tree, reports, kill: kill.clone(), limits, root, occupied };
+        let watch = Watch::new(job_slot, tree.first, root, limits, false);
+        let supervisor = Supervisor { tree, reports, kill: kill.clone(), watch, occupied };
         tokio::spawn(async move {
             let end = supervisor.run().await;
             ended.send_replace(Some(end));
@@ -176,17 +178,22 @@ struct Tree {
     cgroup: Option<JobCgroup>,
 }
 
+/// SIGKILL to all of it, whatever has been set up so far.
+fn kill_tree(child: &mut Child, first: Option<Pid>, cgroup: Option<&JobCgroup>) {
+    if let Some(cgroup) = cgroup {
+        cgroup.kill();
+    }
+    // Bubblewrap reaps process 1, so while it lives and is the parent the number is still that process.
+    let first = first.filter(|first| child.id().is_some_and(|parent| is_child(*first, parent)));
+    let killed = first.is_some_and(|first| kill(first, Signal::SIGKILL).is_ok());
+    if !killed {
+        let _ = child.start_kill(); // takes process 1 along: it dies with its parent
+    }
+}
+
 impl Tree {
     fn kill(&mut self) {
-        if let Some(cgroup) = &self.cgroup {
-            cgroup.kill();
-        }
-        // Bubblewrap reaps process 1, so while it lives and is the parent the number is still that process.
-        let first = self.first.filter(|first| self.child.id().is_some_and(|parent| is_child(*first, parent)));
-        let killed = first.is_some_and(|first| kill(first, Signal::SIGKILL).is_ok());
-        if !killed {
-            let _ = self.child.start_kill(); // takes process 1 along: it dies with its parent
-        }
+        kill_tree(&mut self.child, self.first, self.cgroup.as_ref());
     }
 
     /// Kills what is left and removes the group.
@@ -210,32 +217,49 @@ struct Supervisor {
     tree: Tree,
     reports: Reports,
     kill: CancellationToken,
-    limits: JobLimits,
-    root: PathBuf,
+    watch: Watch,
     occupied: Occupied,
 }
 
 impl Supervisor {
     async fn run(mut self) -> JobEnd {
         let mut report = None;
-        let mut reading = true;
-        let mut killed = false;
-        loop {
-            tokio::select! {
-                next = next_report(&mut self.reports), if reading => match next {
-                    Some(next) => report = Some(next),
-                    None => reading = false,
-                },
-                _ = self.tree.child.wait() => break,
-                () = self.kill.cancelled(), if !killed => {
-                    killed = true;
-                    self.tree.kill();
+        let mut exceeded = None;
+        {
+            let Tree { child, first, cgroup } = &mut self.tree;
+            let watching = self.watch.until_exceeded(cgroup.as_ref(), &self.occupied.machine.ledger);
+            tokio::pin!(watching);
+            let mut reading = true;
+            let mut killed = false;
+            loop {
+                tokio::select! {
+                    next = next_report(&mut self.reports), if reading => match next {
+                        Some(next) => report = Some(next),
+                        None => reading = false,
+                    },
+                    _ = child.wait() => break,
+                    () = self.kill.cancelled(), if !killed => {
+                        killed = true;
+                        kill_tree(child, *first, cgroup.as_ref());
+                    }
+                    what = &mut watching, if exceeded.is_none() => {
+                        exceeded = Some(what);
+                        kill_tree(child, *first, cgroup.as_ref());
+                    }
                 }
             }
         }
         while let Some(next) = next_report(&mut self.reports).await {
             report = Some(next);
         }
+        let end = self.end(report, exceeded).await;
+        self.tree.end().await;
+        self.occupied.vacate();
+        end
+    }
+
+    /// Puts together what the launcher reported, what was counted and what was exceeded.
+    async fn end(&self, report: Option<Report>, exceeded: Option<Exceeded>) -> JobEnd {
         let (exit, reported_cpu, reported_peak) = match report {
             Some(Report::Ended { code: Some(code), cpu_ms, peak_bytes, .. }) => {
                 (JobExit::Exited(code), Some(cpu_ms), Some(peak_bytes))
@@ -249,18 +273,20 @@ impl Supervisor {
             }
         };
         let cgroup = self.tree.cgroup.as_ref();
-        let peak = cgroup.and_then(JobCgroup::peak_memory_bytes).or(reported_peak);
-        let starved = cgroup.is_some_and(|cgroup| cgroup.oom_kills() > 0);
-        let end = JobEnd {
+        let watched = self.watch.peak.load(Ordering::Relaxed);
+        let sampled = (watched > 0).then_some(watched);
+        let peak = cgroup.and_then(JobCgroup::peak_memory_bytes).or(sampled.max(reported_peak));
+        let starved =
+            exceeded == Some(Exceeded::Memory) || cgroup.is_some_and(|cgroup| cgroup.oom_kills() > 0);
+        let limit = self.watch.limits.memory_bytes;
+        let failed = exit != JobExit::Exited(0);
+        JobEnd {
             exit,
-            out_of_memory: starved
-                .then(|| (self.limits.memory_bytes, peak.unwrap_or(self.limits.memory_bytes))),
-            disk_full: false,
+            out_of_memory: starved.then(|| (limit, peak.unwrap_or(limit))),
+            disk_full: exceeded == Some(Exceeded::Disk)
+                || (failed && exceeded.is_none() && self.watch.ended_with_full_disk().await),
             peak_memory_bytes: peak,
             cpu_ms: cgroup.and_then(JobCgroup::cpu_ms).or(reported_cpu),
-        };
-        self.tree.end().await;
-        self.occupied.vacate();
-        end
+        }
     }
 }

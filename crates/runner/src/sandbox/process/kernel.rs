@@ -137,11 +137,10 @@ pub(super) fn close_rest_on_exec() -> io::Result<()> {
     }
     // Before Linux 5.11: one by one.
     for entry in std::fs::read_dir("/proc/self/fd")? {
-        if let Some(number) = entry?.file_name().to_str().and_then(|name| name.parse::<RawFd>().ok()) {
-            if number > 2 {
-                // SAFETY: changes one flag; a number that is closed by now gives EBADF.
-                unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) };
-            }
+        let number = entry?.file_name().to_str().and_then(|name| name.parse::<RawFd>().ok());
+        if let Some(number) = number.filter(|number| *number > 2) {
+            // SAFETY: changes one flag; a number that is closed by now gives EBADF.
+            unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) };
         }
     }
     Ok(())

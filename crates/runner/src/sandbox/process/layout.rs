@@ -10,7 +10,7 @@ use std::os::unix::fs::{DirBuilderExt, PermissionsExt, symlink};
 use std::path::{Component, Path, PathBuf};
 
 use super::super::{JobSpec, SandboxError};
-use super::etc::SlotEtc;
+use super::etc::{self, SlotEtc};
 
 /// Folders of the host that every job sees read-only; a link (as `/bin` on a merged system) becomes the same link.
 const SYSTEM_FOLDERS: &[&str] =
@@ -39,13 +39,17 @@ const MOUNTS_MAX: usize = 2_500;
 pub(super) struct Layout {
     /// Bound read-only.
     folders: Vec<PathBuf>,
+    /// Bound read-only on the slot's `/etc`.
+    folders_of_etc: Vec<PathBuf>,
     /// Links in the root, with their targets.
     links: Vec<(PathBuf, PathBuf)>,
 }
 
 impl Layout {
     pub(super) fn of_this_host() -> Self {
-        let mut layout = Self { folders: Vec::new(), links: Vec::new() };
+        let of_etc =
+            etc::BOUND.iter().map(|name| Path::new("/etc").join(name)).filter(|folder| folder.is_dir());
+        let mut layout = Self { folders: Vec::new(), folders_of_etc: of_etc.collect(), links: Vec::new() };
         for folder in SYSTEM_FOLDERS.iter().map(PathBuf::from) {
             match fs::symlink_metadata(&folder) {
                 Ok(found) if found.is_symlink() => {
@@ -87,6 +91,9 @@ impl Layout {
             arguments.bind("--ro-bind", folder, folder);
         }
         arguments.bind("--ro-bind", etc.folder(), Path::new("/etc"));
+        for folder in &self.folders_of_etc {
+            arguments.bind("--ro-bind", folder, folder);
+        }
         arguments.words(["--proc", "/proc", "--dev", "/dev"]);
         let shared = job.limits.memory_bytes.max(1).to_string();
         arguments.words(["--perms", "1777", "--size", &shared, "--tmpfs", "/dev/shm"]);

@@ -26,6 +26,7 @@ use layout::{Arguments, LAUNCHER, Layout};
 use network::{Network, SlotNetwork};
 use plan::Plan;
 use spawner::Spawner;
+use watch::Ledger;
 
 mod cgroup;
 mod etc;
@@ -39,6 +40,7 @@ mod network;
 mod plan;
 mod seccomp;
 mod spawner;
+mod watch;
 
 pub use job::RunningJob;
 
@@ -62,6 +64,7 @@ pub(super) struct Machine {
     cgroups: Option<Cgroups>,
     network: Network,
     spawner: Spawner,
+    ledger: Ledger,
     slots: Vec<Arc<Mutex<Slot>>>,
     root: bool,
 }
@@ -112,6 +115,7 @@ impl Sandbox {
             cgroups,
             network,
             spawner: Spawner::new().map_err(SandboxError::system("start a thread"))?,
+            ledger: Ledger::default(),
             slots,
             root,
         };
@@ -223,7 +227,11 @@ impl Occupied {
             user: machine.instance.job_uid(self.number),
             processes: u64::from(job.limits.processes),
             file_bytes: job.limits.disk_bytes,
-            cpus: Vec::new(),
+            cpus: if machine.cgroups.is_some() {
+                Vec::new()
+            } else {
+                cpus_of(self.number, job.limits.cpu_millis)
+            },
             read_only: machine.layout.read_only(),
         };
         let plan = serde_json::to_vec(&plan).map_err(|e| system("write the plan")(e.into()))?;
@@ -270,6 +278,18 @@ impl Occupied {
             }
         });
     }
+}
+
+/// CPUs for a slot whose time no group limits: as many as it was given, the next slot's beside them. Empty for all.
+fn cpus_of(slot: u32, cpu_millis: u32) -> Vec<usize> {
+    let Ok(own) = nix::sched::sched_getaffinity(nix::unistd::Pid::from_raw(0)) else { return Vec::new() };
+    let own: Vec<usize> =
+        (0..nix::sched::CpuSet::count()).filter(|cpu| own.is_set(*cpu).unwrap_or(false)).collect();
+    let wanted = cpu_millis.div_ceil(1000).max(1) as usize;
+    if wanted >= own.len() {
+        return Vec::new();
+    }
+    (0..wanted).map(|index| own[(slot as usize * wanted + index) % own.len()]).collect()
 }
 
 /// A file in memory with this content, read from its start.

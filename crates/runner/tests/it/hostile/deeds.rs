@@ -1,5 +1,6 @@
 //! What a job may try. Each deed says on stdout how far it came: `done`, or `refused: EPERM`.
 #![expect(unsafe_code, reason = "a hostile job calls the kernel directly")]
+#![expect(clippy::unwrap_used, reason = "a deed that cannot go on fails its test")]
 #![expect(clippy::print_stdout, reason = "stdout is how a deed tells its test")]
 
 use std::fs;
@@ -113,6 +114,19 @@ fn one(words: &[&str]) -> ExitCode {
         ["fork", count] => println!("{}", fork_until_refused(count.parse().unwrap())),
         ["eat", bytes] => eat(bytes.parse().unwrap()),
         ["fill", path, bytes] => say(fill(path, bytes.parse().unwrap())),
+        ["wait-if-done", path, bytes] => {
+            if fs::metadata(path).unwrap().len() >= bytes.parse().unwrap() {
+                wait_for_ever();
+            }
+            return ExitCode::FAILURE;
+        }
+        ["child-eats", bytes] => {
+            // SAFETY: one thread.
+            match unsafe { fork() }.unwrap() {
+                ForkResult::Parent { .. } => wait_for_ever(), // as a pool waits for its worker
+                ForkResult::Child => eat(bytes.parse().unwrap()),
+            }
+        }
         ["daemon", marker] => daemon(marker),
         ["wait"] => wait_for_ever(),
         ["wait-deaf"] => {

@@ -189,11 +189,11 @@ fn host_resolver() -> (String, Vec<IpAddr>) {
         text.lines().filter_map(|line| line.strip_prefix("nameserver")?.trim().parse().ok()).collect()
     };
     let mut found = servers(&text);
-    if found.iter().all(IpAddr::is_loopback) {
-        if let Ok(behind) = fs::read_to_string("/run/systemd/resolve/resolv.conf") {
-            found = servers(&behind);
-            text = behind;
-        }
+    if found.iter().all(IpAddr::is_loopback)
+        && let Ok(behind) = fs::read_to_string("/run/systemd/resolve/resolv.conf")
+    {
+        found = servers(&behind);
+        text = behind;
     }
     let kept = |line: &&str| line.starts_with("search") || line.starts_with("options");
     let options: String = text.lines().filter(kept).map(|line| format!("{line}\n")).collect();

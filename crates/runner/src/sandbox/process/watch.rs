@@ -1,0 +1,300 @@
+//! Watched limits: what no control group or file system enforces is measured each tenth of a second, and the job that
+//! exceeds it is killed. Also where limits are hard: after the kernel has killed one process of a job for want of
+//! memory, the rest would wait for it for ever.
+
+use std::collections::{BTreeMap, HashSet};
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use nix::unistd::Pid;
+
+use super::super::JobLimits;
+use super::cgroup::JobCgroup;
+
+/// Between two looks.
+const PERIOD: Duration = Duration::from_millis(100);
+/// Memory that is kept free on the machine: below it the biggest watched job is ended before the kernel chooses.
+const MEMORY_RESERVE_BYTES: u64 = 128 << 20;
+/// Disk that is kept free, likewise.
+const DISK_RESERVE_BYTES: u64 = 256 << 20;
+/// A measurement of the disk may take this part of the time.
+const DISK_SHARE: u32 = 10;
+/// The disk is measured at least this often, even if nothing seems to be written.
+const DISK_PERIOD_MAX: Duration = Duration::from_secs(5);
+/// From this part of the limit on, in percent, a job that failed is said to have filled its disk.
+const DISK_FULL_PERCENT: u64 = 98;
+
+/// What a job used too much of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Exceeded {
+    /// Memory.
+    Memory,
+    /// Disk.
+    Disk,
+}
+
+/// What all watched jobs of a runner use, by slot: memory and disk. When the machine runs short the biggest goes.
+#[derive(Debug, Default)]
+pub(super) struct Ledger {
+    used: Mutex<BTreeMap<u32, (u64, u64)>>,
+}
+
+impl Ledger {
+    fn note(&self, slot: u32, memory: u64, disk: u64) {
+        self.lock().insert(slot, (memory, disk));
+    }
+
+    fn forget(&self, slot: u32) {
+        self.lock().remove(&slot);
+    }
+
+    fn is_biggest(&self, slot: u32, what: impl Fn(&(u64, u64)) -> u64) -> bool {
+        let used = self.lock();
+        used.iter().max_by_key(|(_, used)| what(used)).is_some_and(|(biggest, _)| *biggest == slot)
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<u32, (u64, u64)>> {
+        self.used.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+/// Watches one job.
+#[derive(Debug)]
+pub(super) struct Watch {
+    pub(super) slot: u32,
+    /// Process 1 of the job, as the host numbers it.
+    pub(super) first: Option<Pid>,
+    pub(super) root: PathBuf,
+    pub(super) limits: JobLimits,
+    /// Whether a file system of its own bounds the job's disk.
+    pub(super) disk_is_hard: bool,
+    /// The most memory seen.
+    pub(super) peak: AtomicU64,
+    free_at_start: Option<u64>,
+}
+
+impl Watch {
+    pub(super) fn new(
+        slot: u32,
+        first: Option<Pid>,
+        root: PathBuf,
+        limits: JobLimits,
+        disk_is_hard: bool,
+    ) -> Self {
+        let free_at_start = free_bytes(&root);
+        Self { slot, first, root, limits, disk_is_hard, peak: AtomicU64::new(0), free_at_start }
+    }
+
+    /// Returns when the job has used too much; until then it does not.
+    pub(super) async fn until_exceeded(&self, cgroup: Option<&JobCgroup>, ledger: &Ledger) -> Exceeded {
+        let _forgotten = Forgotten { ledger, slot: self.slot };
+        let mut ticks = tokio::time::interval(PERIOD);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut disk = DiskWatch::new(self);
+        ticks.tick().await; // the first one is at once
+        loop {
+            ticks.tick().await;
+            let memory = match cgroup {
+                Some(cgroup) if cgroup.oom_kills() > 0 => return Exceeded::Memory,
+                Some(_) => 0,
+                None => self.memory_bytes(),
+            };
+            if memory > self.limits.memory_bytes {
+                return Exceeded::Memory;
+            }
+            let used = if self.disk_is_hard { 0 } else { disk.used(self).await };
+            if used > self.limits.disk_bytes {
+                return Exceeded::Disk;
+            }
+            ledger.note(self.slot, memory, used);
+            if cgroup.is_none() && is_short_of_memory() && ledger.is_biggest(self.slot, |(memory, _)| *memory)
+            {
+                return Exceeded::Memory;
+            }
+            let short =
+                !self.disk_is_hard && free_bytes(&self.root).is_some_and(|free| free < DISK_RESERVE_BYTES);
+            if short && used > 0 && ledger.is_biggest(self.slot, |(_, disk)| *disk) {
+                return Exceeded::Disk;
+            }
+        }
+    }
+
+    /// Memory of the whole tree: shared pages by halves, as it were (PSS), and what lies in `/dev/shm`.
+    fn memory_bytes(&self) -> u64 {
+        let Some(first) = self.first else { return 0 };
+        let tree = processes_below(first);
+        let shared = used_bytes(Path::new(&format!("/proc/{first}/root/dev/shm")));
+        let resident: u64 = tree.iter().filter_map(|pid| resident_bytes(*pid)).sum();
+        let mut used = resident + shared;
+        // Resident counts shared pages each time: only when that is too much is it worth a closer look.
+        if used > self.limits.memory_bytes {
+            let exactly = |pid: &i32| proportional_bytes(*pid).or_else(|| resident_bytes(*pid));
+            used = tree.iter().filter_map(exactly).sum::<u64>() + shared;
+        }
+        self.peak.fetch_max(used, Ordering::Relaxed);
+        used
+    }
+
+    /// Whether a job that failed had its disk full: then it saw an error of its own and ended by itself.
+    pub(super) async fn ended_with_full_disk(&self) -> bool {
+        if self.disk_is_hard {
+            return free_bytes(&self.root)
+                .is_some_and(|free| free < self.limits.disk_bytes * (100 - DISK_FULL_PERCENT) / 100);
+        }
+        let written = match (self.free_at_start, free_bytes(&self.root)) {
+            (Some(start), Some(now)) => start.saturating_sub(now),
+            _ => 0,
+        };
+        // Most jobs that fail wrote little; their folders are not walked.
+        written > self.limits.disk_bytes / 2
+            && self.measure().await > self.limits.disk_bytes * DISK_FULL_PERCENT / 100
+    }
+
+    /// Bytes on disk of everything below the root, and of deleted files that are still open.
+    async fn measure(&self) -> u64 {
+        let (root, first) = (self.root.clone(), self.first);
+        let work = move || folder_bytes(&root) + first.map_or(0, |first| deleted_bytes(&root, first));
+        tokio::task::spawn_blocking(work).await.unwrap_or(0)
+    }
+}
+
+/// Takes a job out of the ledger when it is no longer watched.
+struct Forgotten<'a> {
+    ledger: &'a Ledger,
+    slot: u32,
+}
+
+impl Drop for Forgotten<'_> {
+    fn drop(&mut self) {
+        self.ledger.forget(self.slot);
+    }
+}
+
+/// When the disk was measured last, and what was found.
+#[derive(Debug)]
+struct DiskWatch {
+    used: u64,
+    free: Option<u64>,
+    next: Instant,
+    latest: Instant,
+}
+
+impl DiskWatch {
+    fn new(watch: &Watch) -> Self {
+        let now = Instant::now();
+        Self { used: 0, free: watch.free_at_start, next: now, latest: now + DISK_PERIOD_MAX }
+    }
+
+    /// The disk used, measured again if it can have grown by much.
+    async fn used(&mut self, watch: &Watch) -> u64 {
+        let now = Instant::now();
+        let free = free_bytes(&watch.root);
+        let written = match (self.free, free) {
+            (Some(before), Some(free)) => before.saturating_sub(free),
+            _ => u64::MAX,
+        };
+        let may_be_much = written > watch.limits.disk_bytes.saturating_sub(self.used) / 2;
+        let is_short = free.is_some_and(|free| free < DISK_RESERVE_BYTES);
+        if now >= self.next && (may_be_much || is_short || now >= self.latest) {
+            self.used = watch.measure().await;
+            let took = now.elapsed();
+            self.free = free;
+            self.next = Instant::now() + (took * DISK_SHARE);
+            self.latest = self.next + DISK_PERIOD_MAX;
+        }
+        self.used
+    }
+}
+
+/// Every process below this one, itself included.
+fn processes_below(first: Pid) -> Vec<i32> {
+    let mut found = vec![first.as_raw()];
+    let mut next = 0;
+    while let Some(pid) = found.get(next).copied() {
+        next += 1;
+        let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else { continue };
+        for thread in threads.flatten() {
+            let children = fs::read_to_string(thread.path().join("children")).unwrap_or_default();
+            found.extend(children.split_whitespace().filter_map(|word| word.parse::<i32>().ok()));
+        }
+    }
+    found
+}
+
+fn resident_bytes(pid: i32) -> Option<u64> {
+    let text = fs::read_to_string(format!("/proc/{pid}/statm")).ok()?;
+    let pages: u64 = text.split(' ').nth(1)?.parse().ok()?;
+    Some(pages * page_bytes())
+}
+
+fn page_bytes() -> u64 {
+    let bytes = nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE).ok().flatten();
+    bytes.and_then(|bytes| u64::try_from(bytes).ok()).unwrap_or(4096)
+}
+
+fn proportional_bytes(pid: i32) -> Option<u64> {
+    let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
+    kibibytes(&text, "Pss:")
+}
+
+fn kibibytes(text: &str, name: &str) -> Option<u64> {
+    let rest = text.lines().find_map(|line| line.strip_prefix(name))?;
+    rest.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|count| count * 1024)
+}
+
+fn is_short_of_memory() -> bool {
+    let text = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    kibibytes(&text, "MemAvailable:").is_some_and(|free| free < MEMORY_RESERVE_BYTES)
+}
+
+fn free_bytes(path: &Path) -> Option<u64> {
+    let found = nix::sys::statvfs::statvfs(path).ok()?;
+    Some(found.blocks_available() * found.fragment_size())
+}
+
+fn used_bytes(path: &Path) -> u64 {
+    nix::sys::statvfs::statvfs(path)
+        .map_or(0, |found| (found.blocks() - found.blocks_free()) * found.fragment_size())
+}
+
+/// Bytes on disk of a folder with all in it; a file with several names counts once.
+fn folder_bytes(root: &Path) -> u64 {
+    let mut seen = HashSet::new();
+    let mut folders = vec![root.to_owned()];
+    let mut bytes = 0;
+    while let Some(folder) = folders.pop() {
+        let Ok(entries) = fs::read_dir(&folder) else { continue };
+        for entry in entries.flatten() {
+            let Ok(found) = entry.metadata() else { continue };
+            if found.nlink() > 1 && !found.is_dir() && !seen.insert((found.dev(), found.ino())) {
+                continue;
+            }
+            bytes += found.blocks() * 512;
+            if found.is_dir() {
+                folders.push(entry.path());
+            }
+        }
+    }
+    bytes
+}
+
+/// Bytes on the root's disk of files that have no name any more but are open in the job.
+fn deleted_bytes(root: &Path, first: Pid) -> u64 {
+    let Ok(disk) = fs::metadata(root).map(|found| found.dev()) else { return 0 };
+    let mut seen = HashSet::new();
+    let mut bytes = 0;
+    for pid in processes_below(first) {
+        let Ok(open) = fs::read_dir(format!("/proc/{pid}/fd")) else { continue };
+        for file in open.flatten() {
+            let Ok(found) = fs::metadata(file.path()) else { continue };
+            if found.is_file() && found.nlink() == 0 && found.dev() == disk && seen.insert(found.ino()) {
+                bytes += found.blocks() * 512;
+            }
+        }
+    }
+    bytes
+}
