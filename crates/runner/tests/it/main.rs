@@ -1,5 +1,8 @@
 //! Tests of the runner that need a real machine.
 
+mod attempts;
 mod escapes;
+mod grid;
 mod ground;
+mod limits;
 mod network;
