@@ -1,28 +1,26 @@
 //! Attempts: what a runner says of one it holds. Every call is fenced by number and token: a stale one changes
 //! nothing and is answered `Error::NotCurrent`.
 
-use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 
-use rgrid_core::execution::{self, Status};
+use rgrid_core::Timestamp;
+use rgrid_core::execution::Status;
 use rgrid_core::id::{AccountId, ExecutionId, WorkerId};
-use rgrid_core::outcome::{CancelledBy, Outcome};
+use rgrid_core::outcome::Outcome;
 use rgrid_core::path::AbsolutePath;
 use rgrid_core::retry::{self, Decision, Loss};
 use rgrid_core::submission::Sha256;
-use rgrid_core::{Timestamp, limits};
 use sqlx::postgres::PgRow;
-use sqlx::types::Json;
 use sqlx::{PgConnection, Row};
 
 pub use crate::artifacts::{ArtifactKind, ArtifactRow};
-use crate::executions::{self, BlobName, BlobsHere};
-use crate::logs::log_sizes;
+use crate::endings::{
+    end_attempt, end_execution, insert_outputs, leave, lock_execution, logs_here, outputs_here,
+};
 use crate::notify::Nudge;
 use crate::row::{self, Columns};
-use crate::stdin::clear_stdin;
-use crate::{Error, Result, Store, outcome, queue, secret, submissions};
+use crate::{Error, Result, Store, outcome, queue, secret};
 
 /// Where an attempt stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -139,16 +137,6 @@ pub struct FinishRow {
     pub cpu_ms: Option<u64>,
 }
 
-/// What decides about the end of an attempt, read of its locked execution.
-struct LockedExecution {
-    id: ExecutionId,
-    account: AccountId,
-    status: Status,
-    retries: u32,
-    retry_on: Vec<u8>,
-    cancelled_by: Option<CancelledBy>,
-}
-
 impl Store {
     /// The attempt this proves to be, or `Error::NotCurrent`; with the account it works for.
     pub async fn check_attempt(&self, a: &AttemptAuth) -> Result<AccountId> {
@@ -187,6 +175,7 @@ impl Store {
         match fence(&mut transaction, a).await? {
             (AttemptState::Running, _) => {}
             (AttemptState::Ended, Some(manifest)) if manifest == manifest_sha256 => {
+                transaction.rollback().await?;
                 return Ok(execution.status);
             }
             (AttemptState::Ended | AttemptState::Lost | AttemptState::HandedBack, _) => {
@@ -227,7 +216,10 @@ impl Store {
         match fence(&mut transaction, a).await? {
             (AttemptState::Running, _) => {}
             // Its first answer was lost.
-            (AttemptState::HandedBack, _) => return Ok(execution.status),
+            (AttemptState::HandedBack, _) => {
+                transaction.rollback().await?;
+                return Ok(execution.status);
+            }
             (AttemptState::Ended | AttemptState::Lost, _) => return Err(Error::NotCurrent),
         }
         let status = leave(&mut transaction, &execution, a.attempt, Loss::HandedBack).await?;
@@ -272,23 +264,6 @@ impl AttemptRow {
     }
 }
 
-async fn lock_execution(connection: &mut PgConnection, id: ExecutionId) -> Result<Option<LockedExecution>> {
-    let row = sqlx::query(include_str!("../queries/attempts/lock_execution.sql"))
-        .bind(id.to_string())
-        .fetch_optional(connection)
-        .await?;
-    let Some(row) = row else { return Ok(None) };
-    let cancelled_by: Option<&str> = row.try_get("cancel_requested_by")?;
-    Ok(Some(LockedExecution {
-        id,
-        account: row.text("account_id")?,
-        status: row.text("status")?,
-        retries: row.number32("retries")?,
-        retry_on: submissions::retry_on(&row)?,
-        cancelled_by: cancelled_by.map(outcome::cancelled_by).transpose()?,
-    }))
-}
-
 /// Where the attempt stands that a call proves to be, and the manifest that ended it.
 async fn fence(connection: &mut PgConnection, a: &AttemptAuth) -> Result<(AttemptState, Option<Vec<u8>>)> {
     let row = sqlx::query(include_str!("../queries/attempts/fence.sql"))
@@ -300,179 +275,4 @@ async fn fence(connection: &mut PgConnection, a: &AttemptAuth) -> Result<(Attemp
         .await?
         .ok_or(Error::NotCurrent)?;
     Ok((row.text("state")?, row.try_get("manifest_sha256")?))
-}
-
-/// Every byte that the script wrote must have been pushed: after this nothing is appended.
-async fn logs_here(connection: &mut PgConnection, a: &AttemptAuth, finish: &FinishRow) -> Result<()> {
-    let pushed = log_sizes(connection, a.execution_id, a.attempt).await?;
-    let streams = [
-        ("stdout_bytes", finish.stdout_bytes, pushed.stdout),
-        ("stderr_bytes", finish.stderr_bytes, pushed.stderr),
-    ];
-    match streams.into_iter().find(|(_, written, pushed)| written > pushed) {
-        None => Ok(()),
-        Some((field, written, pushed)) => {
-            Err(Error::Invalid { field, reason: format!("{written} bytes were written and {pushed} pushed") })
-        }
-    }
-}
-
-/// All blobs of the outputs, which must be here.
-async fn outputs_here(
-    connection: &mut PgConnection,
-    account: AccountId,
-    outputs: &[OutputRow],
-) -> Result<BlobsHere> {
-    let blob =
-        |output: &OutputRow| output.sha256.map(|sha256| BlobName { sha256, size_bytes: output.size_bytes });
-    let named: BTreeSet<BlobName> = outputs.iter().filter_map(blob).collect();
-    let named: Vec<BlobName> = named.into_iter().collect();
-    let here = executions::blobs_here(connection, account, &named).await?;
-    match here.missing(&named)?.first() {
-        None => Ok(here),
-        Some(blob) => {
-            Err(Error::Invalid { field: "outputs", reason: format!("blob {} is not committed", blob.sha256) })
-        }
-    }
-}
-
-async fn end_attempt(
-    connection: &mut PgConnection,
-    a: &AttemptAuth,
-    finish: &FinishRow,
-    manifest_sha256: [u8; 32],
-) -> Result<()> {
-    sqlx::query(include_str!("../queries/attempts/end.sql"))
-        .bind(a.execution_id.to_string())
-        .bind(row::integer(a.attempt))
-        .bind(finish.outcome.kind())
-        .bind(Json(outcome::to_json(&finish.outcome)))
-        .bind(manifest_sha256.as_slice())
-        .bind(row::bigint(finish.stdout_bytes))
-        .bind(row::bigint(finish.stderr_bytes))
-        .bind(finish.peak_memory_bytes.map(row::bigint))
-        .bind(finish.cpu_ms.map(row::bigint))
-        .execute(connection)
-        .await?;
-    Ok(())
-}
-
-/// Ends an execution that is running. An outcome that the table does not allow there is refused.
-async fn end_execution(
-    connection: &mut PgConnection,
-    id: ExecutionId,
-    outcome: &Outcome,
-    finish: Option<&FinishRow>,
-) -> Result<Status> {
-    let refused = || {
-        let reason = format!("a running execution does not end as {}", outcome.kind());
-        Error::Invalid { field: "outcome", reason }
-    };
-    let step = outcome.step();
-    let status = execution::next(Status::Running, step).ok_or_else(refused)?;
-    let outputs = finish.map_or(&[][..], |finish| &finish.outputs);
-    let files = outputs.iter().filter(|output| output.sha256.is_some());
-    let (count, bytes) = files.fold((0, 0u64), |(count, bytes), file| (count + 1, bytes + file.size_bytes));
-    sqlx::query(include_str!("../queries/attempts/end_execution.sql"))
-        .bind(id.to_string())
-        .bind(status.as_str())
-        .bind(outcome.kind())
-        .bind(Json(outcome::to_json(outcome)))
-        .bind(count)
-        .bind(row::bigint(bytes))
-        .bind(finish.map_or(&[][..], |finish| &finish.not_brought_back))
-        .bind(queue::statuses(step))
-        .execute(&mut *connection)
-        .await?;
-    clear_stdin(connection, id).await?;
-    Ok(status)
-}
-
-async fn insert_outputs(connection: &mut PgConnection, id: ExecutionId, outputs: &[OutputRow]) -> Result<()> {
-    if outputs.is_empty() {
-        return Ok(());
-    }
-    sqlx::query(include_str!("../queries/attempts/insert_outputs.sql"))
-        .bind(id.to_string())
-        .bind(outputs.iter().map(|output| output.path.to_string()).collect::<Vec<_>>())
-        .bind(outputs.iter().map(|output| output.sha256.map(|hash| hash.0.to_vec())).collect::<Vec<_>>())
-        .bind(outputs.iter().map(|output| row::bigint(output.size_bytes)).collect::<Vec<_>>())
-        .bind(outputs.iter().map(|output| row::integer(output.mode)).collect::<Vec<_>>())
-        .bind(outputs.iter().map(|output| output.modified_ns).collect::<Vec<_>>())
-        .execute(connection)
-        .await?;
-    Ok(())
-}
-
-/// Takes a current attempt away and does what `core::retry` decides. One that somebody asked to end is not tried again.
-async fn leave(
-    connection: &mut PgConnection,
-    execution: &LockedExecution,
-    number: u32,
-    loss: Loss,
-) -> Result<Status> {
-    let state = match loss {
-        Loss::Lost => AttemptState::Lost,
-        Loss::HandedBack => AttemptState::HandedBack,
-    };
-    sqlx::query(include_str!("../queries/attempts/leave.sql"))
-        .bind(execution.id.to_string())
-        .bind(row::integer(number))
-        .bind(state.as_str())
-        .execute(&mut *connection)
-        .await?;
-    let lost_workers: Vec<String> = sqlx::query_scalar(include_str!("../queries/attempts/lost_workers.sql"))
-        .bind(execution.id.to_string())
-        .fetch_all(&mut *connection)
-        .await?;
-    let lost_workers = row::all_parsed("worker id", &lost_workers)?;
-    let decision = match execution.cancelled_by {
-        Some(by) => Decision::End(Outcome::Cancelled { by }),
-        None => retry::after_loss(loss, execution.retries, &lost_workers),
-    };
-    match decision {
-        Decision::Requeue => {
-            queue::requeue(connection, execution.id).await?;
-            Ok(Status::Queued)
-        }
-        Decision::End(outcome) => end_execution(connection, execution.id, &outcome, None).await,
-    }
-}
-
-/// Takes an attempt away from outside; `None` when it is not current, or not overdue for the reason that `overdue` names.
-pub(crate) async fn take_away(
-    connection: &mut PgConnection,
-    id: ExecutionId,
-    number: u32,
-    loss: Loss,
-    overdue: Option<Overdue>,
-) -> Result<Option<Status>> {
-    let Some(execution) = lock_execution(connection, id).await? else { return Ok(None) };
-    let row = sqlx::query(include_str!("../queries/attempts/overdue.sql"))
-        .bind(id.to_string())
-        .bind(row::integer(number))
-        .bind(row::millis(limits::UNNAMED_AFTER))
-        .bind(row::millis(limits::LEASE))
-        .bind(row::millis(limits::OUTAGE_GAP))
-        .fetch_optional(&mut *connection)
-        .await?;
-    let Some(row) = row else { return Ok(None) };
-    let holds = match overdue {
-        None => true,
-        Some(Overdue::Lost) => row.try_get("lost")?,
-        Some(Overdue::Unnamed) => row.try_get("unnamed")?,
-    };
-    if !holds {
-        return Ok(None);
-    }
-    leave(connection, &execution, number, loss).await.map(Some)
-}
-
-/// What must still be so when an attempt is taken away.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Overdue {
-    /// Its lease has ended or its worker is not alive.
-    Lost,
-    /// Its worker never named it.
-    Unnamed,
 }

@@ -79,6 +79,7 @@ impl Store {
         lock(&mut transaction).await?;
         let offers = offers(&mut transaction, &by_worker).await?;
         if offers.is_empty() {
+            transaction.rollback().await?;
             return Ok(Vec::new());
         }
         let heads = heads(&mut transaction, &offers).await?;
@@ -86,6 +87,7 @@ impl Store {
             sqlx::query_scalar(include_str!("../queries/claim/now.sql")).fetch_one(&mut *transaction).await?;
         let placed = placement::place(&offers, &candidates(&heads), &load(&heads), now);
         if placed.is_empty() {
+            transaction.rollback().await?;
             return Ok(Vec::new());
         }
         let taken = take(&mut transaction, &heads, &placed).await?;

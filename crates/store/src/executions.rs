@@ -1,9 +1,9 @@
-//! Executions: making, finding, reading, ending and extending them.
+//! Executions: finding and reading them. How one comes to be is in `admission.rs`, what is asked of one in `steering.rs`.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use rgrid_core::execution::{Status, Step, sources};
+use rgrid_core::execution::Status;
 use rgrid_core::id::{AccountId, BatchId, ExecutionId, WorkerId};
 use rgrid_core::outcome::{CancelledBy, Outcome};
 use rgrid_core::path::AbsolutePath;
@@ -14,14 +14,9 @@ use sqlx::postgres::PgRow;
 use sqlx::types::Json;
 use sqlx::{PgConnection, Row};
 
-use crate::idempotency::{self, Idempotency};
-use crate::notify::Nudge;
 use crate::row::{self, Columns};
-use crate::submissions::{self, NewExecution};
-use crate::{Error, Result, Store, outcome, queue, secret};
-
-/// A follower counts for this long; it is renewed while it follows.
-pub const FOLLOWED_FOR: Duration = Duration::from_secs(30);
+use crate::submissions;
+use crate::{Error, Result, Store, outcome};
 
 /// A blob by its hash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -188,88 +183,10 @@ impl ExecutionRow {
     }
 }
 
-/// Statuses of executions that no attempt holds, from which `step` is legal.
-fn waiting(step: Step) -> Vec<&'static str> {
-    sources(step).into_iter().filter(|status| *status != Status::Running).map(Status::as_str).collect()
-}
-
-/// Statuses that are not terminal.
-pub(crate) fn open_statuses() -> Vec<&'static str> {
-    Status::ALL.into_iter().filter(|status| !status.is_terminal()).map(Status::as_str).collect()
-}
-
 /// Things that a shortened id may fit before it is called ambiguous without naming all.
 const CANDIDATES_MAX: i64 = 5;
 
 impl Store {
-    /// Accepts a submission in one transaction: it is `queued` when every blob it names is here, else `pending`.
-    pub async fn create_execution(
-        &self,
-        account: AccountId,
-        submission: &Submission,
-        follow: bool,
-        idempotency: Option<Idempotency>,
-    ) -> Result<CreatedRow> {
-        let id = ExecutionId::new(secret::unix_ms(), secret::random());
-        let mut transaction = self.pool().begin().await?;
-        if let Some(key) = &idempotency
-            && let Some(made) = idempotency::remember(&mut transaction, account, key, &id.to_string()).await?
-        {
-            transaction.rollback().await?;
-            return self.replay(account, row::parsed("idempotency key", &made)?).await;
-        }
-        let named = submissions::blobs_of(submission);
-        let mut here = blobs_here(&mut transaction, account, &named).await?;
-        if !here.missing(&named)?.is_empty() {
-            queue::hold_inputs(&mut transaction, account).await?;
-            here = blobs_here(&mut transaction, account, &named).await?;
-        }
-        let missing = here.missing(&named)?;
-        let status = if missing.is_empty() { Status::Queued } else { Status::Pending };
-        let lane_id = queue::lane(&mut transaction, account, None, submission).await?;
-        let follow_ms = follow.then(|| row::millis(FOLLOWED_FOR));
-        let new = NewExecution { id, account, lane_id, submission, status, follow_ms };
-        self.insert_execution(&mut transaction, &new).await?;
-        submissions::insert_inputs(&mut transaction, id, &submission.inputs).await?;
-        if missing.is_empty() {
-            queue::push(&mut transaction, &[id.to_string()]).await?;
-        }
-        let execution = read(&mut transaction, account, id).await?;
-        transaction.commit().await?;
-        if missing.is_empty() {
-            self.nudge(Nudge::Queue);
-            self.nudge(Nudge::Fleet);
-        }
-        self.touch_blobs(account, &here).await;
-        Ok(CreatedRow { execution, missing, replayed: false })
-    }
-
-    /// What the first request with the same idempotency key made, as it stands now.
-    async fn replay(&self, account: AccountId, id: ExecutionId) -> Result<CreatedRow> {
-        let execution = self.execution(account, id).await?;
-        let rows = sqlx::query(include_str!("../queries/executions/missing.sql"))
-            .bind(id.to_string())
-            .fetch_all(self.pool())
-            .await?;
-        let missing = rows.iter().map(read_blob).collect::<Result<_>>()?;
-        Ok(CreatedRow { execution, missing, replayed: true })
-    }
-
-    /// Remembers the use of blobs. A use that is not remembered makes nothing wrong: what is referenced is kept.
-    pub(crate) async fn touch_blobs(&self, account: AccountId, here: &BlobsHere) {
-        if here.stale.is_empty() {
-            return;
-        }
-        let touched = sqlx::query(include_str!("../queries/executions/touch_blobs.sql"))
-            .bind(account.to_string())
-            .bind(&here.stale)
-            .execute(self.pool())
-            .await;
-        if let Err(error) = touched {
-            tracing::warn!(%error, "the use of blobs could not be remembered");
-        }
-    }
-
     /// Reads a full id, an unambiguous prefix of one (with or without `exec_`), or `last`.
     pub async fn resolve_execution(&self, account: AccountId, text: &str) -> Result<ExecutionId> {
         let not_found = || Error::not_found("execution", text);
@@ -350,105 +267,6 @@ impl Store {
         }
     }
 
-    /// Submits the same again, as a new execution. Only for one that has ended.
-    pub async fn retry_execution(
-        &self,
-        account: AccountId,
-        id: ExecutionId,
-        idempotency: Option<Idempotency>,
-    ) -> Result<CreatedRow> {
-        // A repetition is answered first: what it made may be what `last` names by now, and is not to be retried.
-        if let Some(key) = &idempotency {
-            let mut connection = self.pool().acquire().await?;
-            let made = idempotency::remembered(&mut connection, account, key).await?;
-            drop(connection);
-            if let Some(made) = made {
-                return self.replay(account, row::parsed("idempotency key", &made)?).await;
-            }
-        }
-        let execution = self.execution(account, id).await?;
-        if !execution.status.is_terminal() {
-            return Err(Error::conflict(id, execution.status));
-        }
-        let submission = self.submission(account, id).await?;
-        self.create_execution(account, &submission, false, idempotency).await
-    }
-
-    /// Ends an execution: at once when nothing runs, else by telling its attempt. Repeating it is harmless; one that
-    /// has ended is a conflict.
-    pub async fn cancel(&self, account: AccountId, id: ExecutionId, by: CancelledBy) -> Result<ExecutionRow> {
-        let outcome = Outcome::Cancelled { by };
-        let mut transaction = self.pool().begin().await?;
-        sqlx::query(include_str!("../queries/executions/leave_queue.sql"))
-            .bind(account.to_string())
-            .bind(id.to_string())
-            .execute(&mut *transaction)
-            .await?;
-        let ended = sqlx::query(include_str!("../queries/executions/end_waiting.sql"))
-            .bind(account.to_string())
-            .bind(id.to_string())
-            .bind(Status::Cancelled.as_str())
-            .bind(outcome.kind())
-            .bind(Json(outcome::to_json(&outcome)))
-            .bind(by.as_str())
-            .bind(waiting(Step::Cancel))
-            .execute(&mut *transaction)
-            .await?
-            .rows_affected()
-            > 0;
-        if !ended {
-            sqlx::query(include_str!("../queries/executions/request_cancel.sql"))
-                .bind(account.to_string())
-                .bind(id.to_string())
-                .bind(by.as_str())
-                .bind([Status::Running.as_str()])
-                .execute(&mut *transaction)
-                .await?;
-        }
-        let execution = read(&mut transaction, account, id).await?;
-        transaction.commit().await?;
-        if !ended && execution.status.is_terminal() {
-            return Err(Error::conflict(id, execution.status));
-        }
-        self.nudge(if ended { Nudge::Executions } else { Nudge::Directives });
-        Ok(execution)
-    }
-
-    /// Lets an execution run longer; its attempt is told.
-    pub async fn extend(&self, account: AccountId, id: ExecutionId, by: Duration) -> Result<ExecutionRow> {
-        let extended = sqlx::query(include_str!("../queries/executions/extend.sql"))
-            .bind(account.to_string())
-            .bind(id.to_string())
-            .bind(row::millis(by))
-            .bind(open_statuses())
-            .bind(row::millis(limits::TIMEOUT_MAX))
-            .fetch_optional(self.pool())
-            .await?
-            .is_some();
-        let execution = self.execution(account, id).await?;
-        if extended {
-            self.nudge(Nudge::Directives);
-            return Ok(execution);
-        }
-        if execution.status.is_terminal() {
-            return Err(Error::conflict(id, execution.status));
-        }
-        Err(Error::Invalid { field: "by_ms", reason: "would let it run longer than 30 days".to_owned() })
-    }
-
-    /// Says that somebody follows its log for the next [`FOLLOWED_FOR`]; its attempt is told when nobody did before.
-    pub async fn follow_execution(&self, id: ExecutionId) -> Result<()> {
-        let told: bool = sqlx::query_scalar(include_str!("../queries/executions/follow.sql"))
-            .bind(id.to_string())
-            .bind(row::millis(FOLLOWED_FOR))
-            .fetch_one(self.pool())
-            .await?;
-        if told {
-            self.nudge(Nudge::Directives);
-        }
-        Ok(())
-    }
-
     /// Why it waits; `None` when it does not.
     pub async fn waiting(&self, account: AccountId, id: ExecutionId) -> Result<Option<Waiting>> {
         let execution = self.execution(account, id).await?;
@@ -474,65 +292,15 @@ impl Store {
     }
 }
 
-async fn read(connection: &mut PgConnection, account: AccountId, id: ExecutionId) -> Result<ExecutionRow> {
+pub(crate) async fn read(
+    connection: &mut PgConnection,
+    account: AccountId,
+    id: ExecutionId,
+) -> Result<ExecutionRow> {
     let row = sqlx::query(include_str!("../queries/executions/read.sql"))
         .bind(account.to_string())
         .bind([id.to_string()])
         .fetch_optional(connection)
         .await?;
     ExecutionRow::read(&row.ok_or_else(|| Error::not_found("execution", id))?)
-}
-
-fn read_blob(row: &PgRow) -> Result<BlobName> {
-    Ok(BlobName { sha256: row::sha256(row.try_get("sha256")?)?, size_bytes: row.number64("size_bytes")? })
-}
-
-/// Which of some named blobs are here, locked against garbage collection until the transaction ends.
-pub(crate) struct BlobsHere {
-    sizes: BTreeMap<Sha256, u64>,
-    /// Those whose last use is not remembered well enough.
-    stale: Vec<Vec<u8>>,
-}
-
-impl BlobsHere {
-    /// Those of `named` that are not here. One that is here with another size was announced wrongly.
-    pub(crate) fn missing(&self, named: &[BlobName]) -> Result<Vec<BlobName>> {
-        let mut missing = Vec::new();
-        for blob in named {
-            match self.sizes.get(&blob.sha256) {
-                None => missing.push(*blob),
-                Some(size_bytes) if *size_bytes == blob.size_bytes => {}
-                Some(size_bytes) => {
-                    let reason = format!("{} has {size_bytes} bytes, not {}", blob.sha256, blob.size_bytes);
-                    return Err(Error::Invalid { field: "size_bytes", reason });
-                }
-            }
-        }
-        Ok(missing)
-    }
-}
-
-/// Reads and locks those of `named` that are here.
-pub(crate) async fn blobs_here(
-    connection: &mut PgConnection,
-    account: AccountId,
-    named: &[BlobName],
-) -> Result<BlobsHere> {
-    let mut here = BlobsHere { sizes: BTreeMap::new(), stale: Vec::new() };
-    if named.is_empty() {
-        return Ok(here);
-    }
-    let rows = sqlx::query(include_str!("../queries/executions/blobs_here.sql"))
-        .bind(account.to_string())
-        .bind(named.iter().map(|blob| blob.sha256.0.to_vec()).collect::<Vec<_>>())
-        .fetch_all(connection)
-        .await?;
-    for row in &rows {
-        let blob = read_blob(row)?;
-        here.sizes.insert(blob.sha256, blob.size_bytes);
-        if row.try_get("stale")? {
-            here.stale.push(blob.sha256.0.to_vec());
-        }
-    }
-    Ok(here)
 }

@@ -11,7 +11,7 @@ use sqlx::postgres::PgRow;
 use sqlx::types::Json;
 use sqlx::{PgConnection, Postgres, Row, Transaction};
 
-use crate::attempts::{self, Overdue};
+use crate::endings::{self, Overdue};
 use crate::leadership::{self, Term};
 use crate::notify::Nudge;
 use crate::outages::Outages;
@@ -174,7 +174,7 @@ impl Store {
             Requeue::Unnamed => (Loss::HandedBack, Overdue::Unnamed),
         };
         let mut transaction = self.write(term).await?;
-        let status = attempts::take_away(&mut transaction, execution, attempt, loss, Some(overdue)).await?;
+        let status = endings::take_away(&mut transaction, execution, attempt, loss, Some(overdue)).await?;
         transaction.commit().await?;
         if let Some(status) = status {
             self.nudge_after(status);
@@ -230,6 +230,7 @@ impl Store {
             .rows_affected()
             > 0;
         if !marked {
+            transaction.rollback().await?;
             return Ok(false);
         }
         let ended = lose_all(&mut transaction, worker).await?;
@@ -355,7 +356,7 @@ async fn lose_all(connection: &mut PgConnection, worker: WorkerId) -> Result<Vec
     let mut ended = Vec::with_capacity(open.len());
     for row in &open {
         let (id, number) = (row.text("execution_id")?, row.number32("number")?);
-        ended.extend(attempts::take_away(connection, id, number, Loss::Lost, None).await?);
+        ended.extend(endings::take_away(connection, id, number, Loss::Lost, None).await?);
     }
     Ok(ended)
 }

@@ -4,12 +4,14 @@
 //! here: which step is legal and what becomes of a lost attempt come from `rgrid-core`.
 
 pub mod accounts;
+mod admission;
 pub mod artifacts;
 pub mod attempts;
 pub mod blobs;
 pub mod census;
 pub mod claim;
 pub mod directives;
+mod endings;
 mod error;
 pub mod executions;
 pub mod fleet;
@@ -21,6 +23,7 @@ mod log_ranges;
 mod log_reading;
 pub mod logs;
 mod migrations;
+mod named_blobs;
 pub mod notify;
 pub mod objects;
 pub mod outages;
@@ -30,6 +33,7 @@ pub mod retention;
 mod row;
 mod secret;
 pub mod stdin;
+pub mod steering;
 mod submissions;
 pub mod testing;
 pub mod uploads;
@@ -42,8 +46,8 @@ use std::time::Duration;
 
 use rgrid_core::Timestamp;
 use rgrid_core::id::GridId;
-use sqlx::PgPool;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{Connection, PgConnection, PgPool};
 use tokio::sync::{OnceCell, broadcast};
 
 pub use error::{Error, Result};
@@ -57,6 +61,10 @@ pub const STATEMENT_TIMEOUT: Duration = Duration::from_secs(30);
 pub const IDLE_IN_TRANSACTION_TIMEOUT: Duration = Duration::from_secs(10);
 /// A call waits this long for a connection of the pool.
 pub const CONNECTION_WAIT: Duration = Duration::from_secs(5);
+/// Prepared statements that a connection keeps: more than there are queries.
+const STATEMENTS_CACHED: usize = 256;
+/// A connection that idled for longer is tried before it is used.
+const TRUSTED_FOR: Duration = Duration::from_millis(500);
 /// Connections of a pool unless it is told otherwise.
 pub const CONNECTIONS: u32 = 10;
 
@@ -97,6 +105,8 @@ impl Store {
         let pool = PgPoolOptions::new()
             .max_connections(config.max_connections.max(2))
             .acquire_timeout(CONNECTION_WAIT)
+            .test_before_acquire(false)
+            .before_acquire(|connection, meta| Box::pin(still_open(connection, meta.idle_for)))
             .connect_with(options.clone())
             .await?;
         let objects = Objects::open(&config.objects)?;
@@ -161,10 +171,19 @@ impl Store {
     }
 }
 
+/// A connection that was used a moment ago is not asked whether it is still there: the question costs a round trip per
+/// call. One that has idled is, so that a restart of the database breaks no call after it.
+async fn still_open(connection: &mut PgConnection, idle: Duration) -> sqlx::Result<bool> {
+    if idle >= TRUSTED_FOR {
+        connection.ping().await?;
+    }
+    Ok(true)
+}
+
 /// Connection settings that every role shares (SEMANTICS section 11).
 fn connect_options(url: &str, application_name: &str) -> Result<PgConnectOptions> {
     let options: PgConnectOptions = url.parse()?;
-    Ok(options.application_name(application_name).options([
+    Ok(options.application_name(application_name).statement_cache_capacity(STATEMENTS_CACHED).options([
         ("statement_timeout", STATEMENT_TIMEOUT.as_millis().to_string()),
         ("idle_in_transaction_session_timeout", IDLE_IN_TRANSACTION_TIMEOUT.as_millis().to_string()),
         // Short transactional statements: compiling them costs more than it gives.
