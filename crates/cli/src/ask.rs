@@ -4,7 +4,7 @@ use std::io::{self, BufRead};
 
 use nix::sys::termios::{LocalFlags, SetArg, Termios, tcgetattr, tcsetattr};
 
-use crate::errors::Error;
+use crate::errors::{Doing, Error};
 use crate::interrupt::Signals;
 use crate::terminal::{Terminal, write_stderr};
 
@@ -55,7 +55,7 @@ async fn read(signals: &mut Signals) -> Result<String, Error> {
     tokio::select! {
         line = reading => match line.expect("reading a line neither panics nor is aborted") {
             Ok(line) => Ok(line.trim().to_owned()),
-            Err(source) => Err(Error::File { doing: "read", path: "standard input".into(), source }),
+            Err(source) => Err(Error::File { doing: Doing::Read, path: "standard input".into(), source }),
         },
         _ = signals.next() => Err(Error::Interrupted),
     }

@@ -4,14 +4,13 @@ use std::path::PathBuf;
 
 use rgrid_api::executions::Execution;
 use rgrid_core::outcome::{EXIT_GRID_FAILED, EXIT_INTERRUPTED};
-use rgrid_core::quantity::format_bytes;
 
 use crate::download::{self, Before, Place, Report};
 use crate::ending;
 use crate::errors::{Error, Message};
 use crate::grid::EmbeddedGrid;
 use crate::interrupt::Signals;
-use crate::output::files;
+use crate::output::{files, size};
 use crate::progress::Progress;
 use crate::session::{Connection, Session};
 use crate::terminal;
@@ -51,7 +50,7 @@ pub(crate) async fn conclude<G: EmbeddedGrid>(
             }
         }
         if session.terminal.stderr && !report.written.is_empty() {
-            let size = format_bytes(report.bytes);
+            let size = size(report.bytes);
             session.notes.say(&format!("{} with {size} came back", files(report.written.len() as u64)));
         }
     }

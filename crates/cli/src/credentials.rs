@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use ini::Ini;
 
-use crate::errors::Error;
+use crate::errors::{Doing, Error};
 use crate::grid::GridAddress;
 
 /// The profile that is used when none is named.
@@ -24,7 +24,7 @@ fn load(path: &Path) -> Result<Option<Ini>, Error> {
     match Ini::load_from_file_noescape(path) {
         Ok(file) => Ok(Some(file)),
         Err(ini::Error::Io(source)) if source.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(ini::Error::Io(source)) => Err(Error::File { doing: "read", path: path.to_owned(), source }),
+        Err(ini::Error::Io(source)) => Err(Error::File { doing: Doing::Read, path: path.to_owned(), source }),
         Err(ini::Error::Parse(error)) => Err(Error::Credentials {
             path: path.to_owned(),
             problem: format!("line {}: {}", error.line, error.msg),
@@ -60,7 +60,7 @@ pub(crate) fn is_exposed(path: &Path) -> bool {
 /// Writes `profile` and keeps the others. The file is written aside and renamed, so that no other program sees
 /// half of it, and nobody else can read it at any moment.
 pub(crate) fn write(path: &Path, profile: &str, address: &GridAddress) -> Result<(), Error> {
-    let failed = |source| Error::File { doing: "write", path: path.to_owned(), source };
+    let failed = |source| Error::File { doing: Doing::Write, path: path.to_owned(), source };
     let mut file = load(path)?.unwrap_or_default();
     file.with_section(Some(profile)).set("url", &address.url).set("key", &address.key);
     let mut text = Vec::new();

@@ -118,13 +118,11 @@ pub(crate) fn message(
     match (said, hint) {
         (None, None) => None,
         (Some(what), None) => Some(Message { what, next: advice(body, &execution.id).into_iter().collect() }),
-        (said, Some(hint)) => {
-            let what = match said {
-                Some(said) => format!("{said}: {}", hint.explanation),
-                None => hint.explanation.clone(),
-            };
-            Some(Message { what, next: fixed_command(&hint, command).into_iter().collect() })
-        }
+        // The hint explains the end in its own words.
+        (_, Some(hint)) => Some(Message {
+            what: shown(&hint.explanation),
+            next: fixed_command(&hint, command).into_iter().collect(),
+        }),
     }
 }
 
@@ -199,5 +197,138 @@ impl Local for Here<'_> {
 
     fn variable(&self, name: &str) -> bool {
         std::env::var_os(name).is_some()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rgrid_api::executions::ProgramBody;
+    use rgrid_api::outcome::CancelledByBody;
+
+    fn ended(outcome: OutcomeBody) -> Execution {
+        Execution {
+            id: "exec_01HF7YAT00E40R2081040G2081".to_owned(),
+            name: None,
+            status: "failed".to_owned(),
+            program: ProgramBody::Script { path: "/p/s.py".to_owned(), argv0: None },
+            args: Vec::new(),
+            cwd: "/p".to_owned(),
+            project_root: "/p".to_owned(),
+            runtime: "python:3.12".to_owned(),
+            environment: Vec::new(),
+            metadata: Default::default(),
+            priority: 0,
+            attempt: 1,
+            worker: None,
+            created_at: Default::default(),
+            started_at: None,
+            finished_at: None,
+            timeout_ms: 5000,
+            cancel_requested: false,
+            inputs_missing: 0,
+            outcome: Some(outcome),
+            exit_code: None,
+            output_files: 0,
+            output_bytes: 0,
+            not_brought_back: Vec::new(),
+            waiting: None,
+        }
+    }
+
+    fn typed(line: &str) -> Vec<String> {
+        shlex::split(line).unwrap()
+    }
+
+    /// A machine where nothing is.
+    struct Nothing;
+
+    impl Local for Nothing {
+        fn path(&self, _: &str) -> Option<LocalKind> {
+            None
+        }
+
+        fn module(&self, _: &str) -> Option<String> {
+            None
+        }
+
+        fn variable(&self, _: &str) -> bool {
+            false
+        }
+    }
+
+    #[test]
+    fn every_end_but_the_scripts_own_is_explained() {
+        let ends = [
+            OutcomeBody::Exited { code: 3 },
+            OutcomeBody::Signalled { signal: 11 },
+            OutcomeBody::OutOfMemory { limit_bytes: 512 << 20, peak_bytes: 511 << 20 },
+            OutcomeBody::TimedOut { timeout_ms: 5000 },
+            OutcomeBody::Cancelled { by: CancelledByBody::User },
+            OutcomeBody::Cancelled { by: CancelledByBody::Operator },
+            OutcomeBody::DependenciesFailed { message: "no version of numpy".to_owned() },
+            OutcomeBody::InputMissing { path: "/p/a.csv".to_owned(), corrupt: false },
+            OutcomeBody::InputMissing { path: "/p/a.csv".to_owned(), corrupt: true },
+            OutcomeBody::OutputTooLarge { limit_bytes: 10 << 30, size_bytes: 11 << 30 },
+            OutcomeBody::DiskFull { limit_bytes: 20 << 30 },
+            OutcomeBody::WorkerLost { workers: vec!["worker_1".to_owned(), "worker_2".to_owned()] },
+            OutcomeBody::SandboxFailed { message: "bubblewrap is not installed".to_owned() },
+            OutcomeBody::Expired,
+        ];
+        let given = Given { network: true, stdin: false };
+        let mut text = String::new();
+        for end in ends {
+            let kind = format!("{end:?}");
+            let said = message(&ended(end), "", &typed("rgrid run s.py"), given, &Nothing, true);
+            let said = said.map_or_else(
+                || "(nothing: the script's own words stand)\n".to_owned(),
+                |said| said.render(false),
+            );
+            text.push_str(&format!("{}\n{said}\n", kind.split_whitespace().next().unwrap_or_default()));
+        }
+        insta::assert_snapshot!("ends", text);
+    }
+
+    fn fixed(line: &str, options: &[&str], without: &[&str], before: Option<&str>) -> String {
+        let words = |list: &[&str]| list.iter().map(|word| (*word).to_owned()).collect();
+        let hint = Hint {
+            explanation: String::new(),
+            options: words(options),
+            without: words(without),
+            before: before.map(str::to_owned),
+        };
+        fixed_command(&hint, &typed(line)).unwrap()
+    }
+
+    #[test]
+    fn the_fixed_command_is_the_typed_one_with_the_options_in_it() {
+        insta::assert_snapshot!(
+            fixed("/usr/bin/rgrid run --cpu 2 's p.py' 'a b' --x", &["--input", "config/a b.yml"], &[], None),
+            @"rgrid run --input 'config/a b.yml' --cpu 2 's p.py' 'a b' --x"
+        );
+        insta::assert_snapshot!(
+            fixed("rgrid --profile work run --no-network s.py run", &[], &["--no-network"], None),
+            @"rgrid --profile work run s.py run"
+        );
+        insta::assert_snapshot!(fixed("rgrid run s.py", &[], &[], Some("cat answers.txt |")), @"cat answers.txt | rgrid run s.py");
+    }
+
+    #[test]
+    fn files_that_stay_away_are_named_with_the_option_that_brings_them() {
+        let paths: Vec<String> = (0..7).map(|i| format!("/tmp/out {i}.csv")).collect();
+        insta::assert_snapshot!(not_brought_back(&paths).unwrap(), @"not brought back: /tmp/out 0.csv, /tmp/out 1.csv, /tmp/out 2.csv, /tmp/out 3.csv, /tmp/out 4.csv, and 2 more; use --output '/tmp/out 0.csv'");
+        assert_eq!(not_brought_back(&[]), None);
+    }
+
+    #[test]
+    fn a_module_is_found_where_python_would_look() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("lib")).unwrap();
+        std::fs::write(folder.path().join("lib/plugin.py"), "").unwrap();
+        let lib = folder.path().join("lib");
+        let here = Here { cwd: folder.path(), module_folders: vec![folder.path(), &lib] };
+        assert_eq!(here.module("plugin").as_deref(), Some("lib/plugin.py"));
+        assert_eq!(here.module("../lib"), None);
+        assert_eq!(here.path("lib"), Some(LocalKind::Folder));
     }
 }

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use crate::errors::Error;
+use crate::errors::{Doing, Error};
 use crate::terminal::Terminal;
 
 /// Variables that follow the person, besides `LC_*`.
@@ -21,7 +21,7 @@ pub(crate) fn collect(
     let mut variables = followed(own, terminal, zone);
     for path in env_files {
         let text = std::fs::read_to_string(path).map_err(|source| Error::File {
-            doing: "read",
+            doing: Doing::Read,
             path: path.into(),
             source,
         })?;

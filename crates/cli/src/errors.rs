@@ -7,8 +7,9 @@ use std::path::PathBuf;
 use rgrid_api::client::ClientError;
 use rgrid_api::error::ErrorCode;
 use rgrid_core::outcome::{EXIT_GRID_FAILED, EXIT_INTERRUPTED, EXIT_REFUSED};
-use rgrid_core::quantity::format_bytes;
 
+use crate::discovery::DiscoveryError;
+use crate::output::size;
 use crate::terminal::shown;
 
 /// Why a command failed.
@@ -19,7 +20,7 @@ pub(crate) enum Error {
     /// An option's value cannot be used.
     Option { option: &'static str, problem: String },
     /// The script, or what it needs, cannot be found or sent.
-    Discovery(crate::discovery::DiscoveryError),
+    Discovery(DiscoveryError),
     /// The submission is one that no grid takes.
     Submission { refusal: rgrid_core::submission::Refusal },
     /// More would travel than somebody agreed to.
@@ -39,7 +40,7 @@ pub(crate) enum Error {
     /// The text is no address of a grid.
     NotAnAddress { text: String },
     /// A file of this machine.
-    File { doing: &'static str, path: PathBuf, source: io::Error },
+    File { doing: Doing, path: PathBuf, source: io::Error },
     /// A file changed between reading and sending it.
     ChangedWhileSent { path: String },
     /// The grid of this machine does not start.
@@ -64,6 +65,22 @@ pub(crate) enum Error {
     Interrupted,
     /// `doctor` found something.
     Unhealthy { problems: usize },
+}
+
+/// What was to be done with a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Doing {
+    Read,
+    Write,
+}
+
+impl std::fmt::Display for Doing {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Read => "read",
+            Self::Write => "write",
+        })
+    }
 }
 
 /// What the person is told.
@@ -117,11 +134,12 @@ impl Error {
             | Self::NoProfile { .. }
             | Self::Project { .. }
             | Self::NobodyToAsk { .. }
-            | Self::NotAnAddress { .. } => EXIT_REFUSED,
+            | Self::NotAnAddress { .. }
+            | Self::File { doing: Doing::Read, .. } => EXIT_REFUSED,
             Self::Grid { source, .. } if matches!(&**source, ClientError::Api(error) if !error.code.is_passing()) => {
                 EXIT_REFUSED
             }
-            Self::File { .. }
+            Self::File { doing: Doing::Write, .. }
             | Self::ChangedWhileSent { .. }
             | Self::EmbeddedGrid(_)
             | Self::Grid { .. }
@@ -147,7 +165,11 @@ impl Error {
             Self::Option { option, problem } => {
                 Message::new(format!("{option}: {problem}")).next("`rgrid run --help` explains every option")
             }
-            // Its words already say what to do next.
+            Self::Discovery(error @ DiscoveryError::ScriptMissing { similar: None, .. }) => {
+                Message::new(shown(&error.to_string()))
+                    .next("check its name, or change into its folder first")
+            }
+            // The other words already say what to do next.
             Self::Discovery(error) => Message::new(shown(&error.to_string())),
             Self::Submission { refusal } => {
                 Message::new(format!("{}: {}", words(refusal.field), shown(&refusal.reason)))
@@ -184,13 +206,14 @@ impl Error {
                     .next("correct the [tool.rgrid] table, or remove it")
             }
             Self::NobodyToAsk { question, instead } => {
-                Message::new(format!("{question}, and there is no terminal to ask on")).next(*instead)
+                Message::new(format!("{question} is needed, and there is no terminal to ask on"))
+                    .next(*instead)
             }
             Self::NotAnAddress { text } => {
                 Message::new(format!("{:?} is not the address of a grid", shown(text)))
                     .next("write it with its scheme, such as https://grid.example.com")
             }
-            Self::File { doing, path, source } => file(doing, &path.to_string_lossy(), source),
+            Self::File { doing, path, source } => file(*doing, &path.to_string_lossy(), source),
             Self::ChangedWhileSent { path } => {
                 Message::new(format!("{} changed while it was being sent", shown(path)))
                     .next("run the same command again once nothing writes to it")
@@ -202,8 +225,8 @@ impl Error {
             Self::Grid { url, source } => grid(url, source),
             Self::UploadCut { sent_bytes, total_bytes, source } => Message::new(format!(
                 "the inputs did not get through: {} of {} were sent{}",
-                format_bytes(*sent_bytes),
-                format_bytes(*total_bytes),
+                size(*sent_bytes),
+                size(*total_bytes),
                 because(source.as_deref())
             ))
             .next("run the same command again: it goes on where it was cut"),
@@ -253,14 +276,14 @@ fn words(field: &'static str) -> &'static str {
 }
 
 fn consent(bytes: u64, files: u64, largest: &[(String, u64)]) -> Message {
-    let mut message = Message::new(format!("{files} files with {} would travel", format_bytes(bytes)));
-    for (path, size) in largest {
-        message.what.push_str(&format!("\n  {:>7}  {}", format_bytes(*size), shown(path)));
+    let mut message = Message::new(format!("{files} files with {} would travel", size(bytes)));
+    for (path, bytes) in largest {
+        message.what.push_str(&format!("\n  {:>9}  {}", size(*bytes), shown(path)));
     }
     message.next("send them with --yes, or leave some out with --no-input PATH or a .rgridignore file")
 }
 
-fn file(doing: &str, path: &str, source: &io::Error) -> Message {
+fn file(doing: Doing, path: &str, source: &io::Error) -> Message {
     let path = shown(path);
     let kind = source.kind();
     if matches!(kind, io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) {
@@ -357,3 +380,6 @@ fn os_words(error: &io::Error) -> String {
 fn quoted(text: &str) -> String {
     shlex::try_quote(text).map_or_else(|_| text.to_owned(), std::borrow::Cow::into_owned)
 }
+
+#[cfg(test)]
+mod tests;

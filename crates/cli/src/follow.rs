@@ -11,7 +11,7 @@ use rgrid_api::logs::{Cursor, Stream};
 use tokio::io::{AsyncWriteExt, Stderr, Stdout};
 use tokio::time::Instant;
 
-use crate::errors::Error;
+use crate::errors::{Doing, Error};
 use crate::grid::EmbeddedGrid;
 use crate::patience::{Again, FOLLOW_PATIENCE, Patience, WORTH_A_SENTENCE};
 use crate::progress::Progress;
@@ -115,7 +115,7 @@ fn unwritable(source: io::Error) -> Result<Ended, Error> {
     if source.kind() == io::ErrorKind::BrokenPipe {
         return Ok(Ended::ReaderLeft);
     }
-    Err(Error::File { doing: "write", path: "standard output".into(), source })
+    Err(Error::File { doing: Doing::Write, path: "standard output".into(), source })
 }
 
 impl<G: EmbeddedGrid> Follower<'_, G> {

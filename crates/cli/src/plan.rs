@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use rgrid_api::executions::CreateExecution;
 use rgrid_core::limits;
-use rgrid_core::quantity::{format_bytes, format_duration};
+use rgrid_core::quantity::format_duration;
 use rgrid_core::submission::InputKind;
 use serde_json::json;
 
 use crate::discovery::interpreter::{Interpreter, Source};
 use crate::discovery::{Discovery, Found, Obstacle, Reason, SourceLine};
+use crate::output::size;
 use crate::terminal::shown;
 
 /// Everything that a dry run tells.
@@ -70,16 +71,16 @@ impl Plan {
         let files = crate::output::files(self.files().count() as u64);
         line(format!(
             "would travel: {files} with {}, as far as the grid lacks them",
-            format_bytes(self.total_bytes())
+            size(self.total_bytes())
         ));
         for found in &self.discovery.inputs {
-            let size = match &found.input.kind {
-                InputKind::File { size_bytes, .. } => format_bytes(*size_bytes),
+            let amount = match &found.input.kind {
+                InputKind::File { size_bytes, .. } => size(*size_bytes),
                 InputKind::Folder => "folder".to_owned(),
                 InputKind::Symlink { .. } => "link".to_owned(),
             };
             line(format!(
-                "  {size:>8}  {}  ({})",
+                "  {amount:>9}  {}  ({})",
                 self.short(found.input.path.as_str()),
                 self.reason(&found.reason)
             ));
@@ -108,7 +109,7 @@ impl Plan {
         line(String::new());
         line("would run:".to_owned());
         for (name, value) in self.surroundings() {
-            line(format!("  {name:<14}{value}"));
+            line(format!("  {name:<16}{value}"));
         }
         line(String::new());
         line("would come back, if the script writes there:".to_owned());
@@ -134,8 +135,8 @@ impl Plan {
         ));
         let alone = if self.embedded { "all, while it runs alone".to_owned() } else { "1".to_owned() };
         rows.push(("CPUs", body.cpu_millis.map_or(alone, |cpu| format!("{}", f64::from(cpu) / 1000.0))));
-        rows.push(("memory", body.memory_bytes.map_or(share.clone(), format_bytes)));
-        rows.push(("disk", body.disk_bytes.map_or(share, format_bytes)));
+        rows.push(("memory", body.memory_bytes.map_or(share.clone(), size)));
+        rows.push(("disk", body.disk_bytes.map_or(share, size)));
         let timeout = body.timeout_ms.map_or(limits::TIMEOUT, Duration::from_millis);
         rows.push(("time", format!("at most {}", format_duration(timeout))));
         rows.push(("lost workers", format!("survives {}", body.retries.unwrap_or(limits::RETRIES))));
@@ -221,7 +222,7 @@ fn obstacle(obstacle: &Obstacle) -> String {
         Obstacle::Dangling => "a link that leads nowhere".to_owned(),
         Obstacle::Unreadable(words) => format!("it cannot be read: {}", shown(words)),
         Obstacle::Name => "its name cannot travel".to_owned(),
-        Obstacle::TooLarge { size_bytes } => format!("{} are too large", format_bytes(*size_bytes)),
+        Obstacle::TooLarge { size_bytes } => format!("{} are too large", size(*size_bytes)),
         Obstacle::OutsideProject => "it lies outside of the project; --input sends it".to_owned(),
         Obstacle::WholeDisk => "too wide a folder to be sent whole".to_owned(),
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use rgrid_core::runtime::Runtime;
 use serde::Deserialize;
 
-use crate::errors::Error;
+use crate::errors::{Doing, Error};
 
 /// The defaults of a project; what is absent is the grid's to say.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -64,7 +64,7 @@ pub(crate) fn defaults(folder: &Path) -> Result<Defaults, Error> {
         return Ok(Defaults::default());
     };
     let text = std::fs::read_to_string(&path).map_err(|source| Error::File {
-        doing: "read",
+        doing: Doing::Read,
         path: path.clone(),
         source,
     })?;

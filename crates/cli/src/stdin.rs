@@ -12,7 +12,7 @@ use rgrid_core::limits::STDIN_BYTES_MAX;
 use rgrid_core::quantity::format_bytes;
 use tokio::sync::mpsc;
 
-use crate::errors::Error;
+use crate::errors::{Doing, Error};
 use crate::patience::{Again, FOLLOW_PATIENCE, Patience};
 use crate::session::Connection;
 use crate::terminal::{Notes, Terminal};
@@ -104,7 +104,7 @@ pub(crate) async fn pump(connection: &Connection, id: &str, notes: Notes) -> Res
 
 fn append(waiting: &mut Vec<u8>, read: io::Result<Vec<u8>>) -> Result<(), Error> {
     let bytes =
-        read.map_err(|source| Error::File { doing: "read", path: "standard input".into(), source })?;
+        read.map_err(|source| Error::File { doing: Doing::Read, path: "standard input".into(), source })?;
     waiting.extend_from_slice(&bytes);
     Ok(())
 }

@@ -11,7 +11,7 @@ use crate::args::RunArgs;
 use crate::discovery::interpreter::{self, Interpreter};
 use crate::discovery::{self, Discovery, Target};
 use crate::environment;
-use crate::errors::Error;
+use crate::errors::{Doing, Error};
 use crate::grid::EmbeddedGrid;
 use crate::patience::{Again, CALL_PATIENCE, Patience};
 use crate::project::{self, Defaults};
@@ -82,7 +82,11 @@ pub(crate) fn prepare(args: &RunArgs, terminal: Terminal, stdin: bool) -> Result
 /// The working directory, spelled as the shell spells it where that is the same folder: `getcwd` resolves links, and
 /// so does Python's.
 fn working_folder() -> Result<PathBuf, Error> {
-    std::env::current_dir().map_err(|source| Error::File { doing: "read", path: PathBuf::from("."), source })
+    std::env::current_dir().map_err(|source| Error::File {
+        doing: Doing::Read,
+        path: PathBuf::from("."),
+        source,
+    })
 }
 
 fn body(
@@ -152,7 +156,7 @@ fn metadata(labels: &[String]) -> Result<BTreeMap<String, String>, Error> {
 pub(crate) fn idempotency_key() -> Result<String, Error> {
     let mut bytes = [0; 16];
     getrandom::fill(&mut bytes).map_err(|error| Error::File {
-        doing: "read",
+        doing: Doing::Read,
         path: "the system's random numbers".into(),
         source: std::io::Error::other(error.to_string()),
     })?;

@@ -15,7 +15,7 @@ use rgrid_api::client::{Client, ClientError, TRANSFER_SILENCE};
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
 use tokio_util::io::ReaderStream;
 
-use crate::errors::Error;
+use crate::errors::{Doing, Error};
 use crate::patience::{Again, Patience, UPLOAD_PATIENCE};
 use crate::progress::Progress;
 use crate::session::Connection;
@@ -194,7 +194,7 @@ impl<'a> Round<'a> {
     fn check_unchanged(&self, upload: &Upload) -> Result<(), Error> {
         let local = self.local(upload)?;
         let found = std::fs::metadata(&local.path).map_err(|source| Error::File {
-            doing: "read",
+            doing: Doing::Read,
             path: local.path.clone(),
             source,
         })?;
@@ -247,7 +247,8 @@ async fn put(
     part: &Part,
     progress: &Progress,
 ) -> Result<(), PutError> {
-    let failed = |source| PutError::File(Error::File { doing: "read", path: local.path.clone(), source });
+    let failed =
+        |source| PutError::File(Error::File { doing: Doing::Read, path: local.path.clone(), source });
     let (start, length) = range(upload, part);
     let mut file = tokio::fs::File::open(&local.path).await.map_err(failed)?;
     file.seek(SeekFrom::Start(start)).await.map_err(failed)?;

@@ -213,3 +213,74 @@ fn role(text: &str) -> Result<rgrid_api::keys::Role, String> {
         other => Err(format!("{other:?} is neither member nor admin")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    #[command(name = "rgrid")]
+    struct Line {
+        #[command(flatten)]
+        globals: Globals,
+        #[command(subcommand)]
+        command: Command,
+    }
+
+    /// What of `rgrid run LINE` is ours, and what the script's.
+    fn check(line: &str) -> String {
+        let words = shlex::split(line).unwrap();
+        match Line::try_parse_from(["rgrid", "run"].into_iter().map(str::to_owned).chain(words)) {
+            Ok(Line { command: Command::Run(args), globals }) => {
+                format!(
+                    "module {:?} script {:?} inputs {:?} detach {} json {}",
+                    args.module, args.script, args.input, args.detach, globals.json
+                )
+            }
+            Ok(other) => format!("{other:?}"),
+            Err(error) => error.to_string().lines().next().unwrap_or_default().to_owned(),
+        }
+    }
+
+    #[test]
+    fn the_command_line_is_sound() {
+        use clap::CommandFactory;
+        Line::command().debug_assert();
+    }
+
+    #[test]
+    fn everything_after_the_script_is_the_scripts() {
+        insta::assert_snapshot!(check("--input a s.py --input b -d --json -- -x --help"), @r#"module [] script ["s.py", "--input", "b", "-d", "--json", "--", "-x", "--help"] inputs ["a"] detach false json false"#);
+        insta::assert_snapshot!(check("s.py"), @r#"module [] script ["s.py"] inputs [] detach false json false"#);
+        insta::assert_snapshot!(check("-d --json -- s.py -- a"), @r#"module [] script ["s.py", "--", "a"] inputs [] detach true json true"#);
+    }
+
+    #[test]
+    fn everything_after_the_module_is_the_modules() {
+        insta::assert_snapshot!(check("--input a -m pkg.mod --input b -d -- -x --help"), @r#"module ["pkg.mod", "--input", "b", "-d", "--", "-x", "--help"] script [] inputs ["a"] detach false json false"#);
+        insta::assert_snapshot!(check("-mpkg.mod a b"), @r#"module ["pkg.mod"] script ["a", "b"] inputs [] detach false json false"#);
+    }
+
+    #[test]
+    fn wrong_usage_is_named() {
+        insta::assert_snapshot!(check(""), @"error: the following required arguments were not provided:");
+        insta::assert_snapshot!(check("--memroy 3G s.py"), @"error: unexpected argument '--memroy' found");
+        insta::assert_snapshot!(check("--memory much s.py"), @r#"error: invalid value 'much' for '--memory <SIZE>': "much" is not a size such as 512M or 3G"#);
+        insta::assert_snapshot!(check("--timeout soon s.py"), @r#"error: invalid value 'soon' for '--timeout <TIME>': "soon" is not a time such as 90, 10m or 1h30m"#);
+        insta::assert_snapshot!(check("--runtime 2.7 s.py"), @r#"error: invalid value '2.7' for '--runtime <PYTHON>': "2.7" is not a runtime; known are python:3.10 to python:3.14"#);
+    }
+
+    #[test]
+    fn options_of_a_later_version_are_known_by_name() {
+        for option in
+            ["--image x", "--secret K", "--reuse", "--max-cost 3", "--notify u", "--gpu", "--upgrade"]
+        {
+            let words = shlex::split(&format!("rgrid run {option} s.py")).unwrap();
+            let Command::Run(args) = Line::try_parse_from(words).unwrap().command else { panic!("{option}") };
+            assert_eq!(args.later.first(), option.split(' ').next(), "{option}");
+            assert_eq!(args.script, ["s.py"]);
+        }
+    }
+}

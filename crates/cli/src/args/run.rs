@@ -106,7 +106,6 @@ pub struct RunArgs {
     #[arg(
         value_name = "SCRIPT",
         trailing_var_arg = true,
-        allow_hyphen_values = true,
         required_unless_present = "module",
         help_heading = "The script"
     )]
@@ -116,8 +115,8 @@ pub struct RunArgs {
 /// Options of the contract that this version refuses by name, so that nobody wonders whether they worked.
 #[derive(Debug, Default, Args)]
 pub(crate) struct LaterOptions {
-    #[arg(long, hide = true, num_args = 0..=1)]
-    image: Option<Option<String>>,
+    #[arg(long, hide = true)]
+    image: Option<String>,
     #[arg(long, hide = true)]
     secret: Vec<String>,
     #[arg(long, hide = true)]

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use crate::args::{ConfigArgs, ConfigCommand};
 use crate::configuration::Configuration;
-use crate::errors::Error;
+use crate::errors::{Doing, Error};
 use crate::grid::{EmbeddedGrid, Wishes};
 use crate::session::Session;
 use crate::{project, terminal};
@@ -19,7 +19,7 @@ pub(super) async fn config<G: EmbeddedGrid>(args: ConfigArgs, session: &Session<
                 None => session.embedded().find().await,
             };
             let cwd = std::env::current_dir().map_err(|source| Error::File {
-                doing: "read",
+                doing: Doing::Read,
                 path: PathBuf::from("."),
                 source,
             })?;

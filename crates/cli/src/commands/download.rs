@@ -11,7 +11,7 @@ use rgrid_core::path::AbsolutePath;
 use crate::args::DownloadArgs;
 use crate::conclusion::texts;
 use crate::download::{self, Before, Place, Sent};
-use crate::errors::Error;
+use crate::errors::{Doing, Error};
 use crate::grid::EmbeddedGrid;
 use crate::interrupt::Signals;
 use crate::progress::Progress;
@@ -52,7 +52,7 @@ pub(super) fn place(execution: &Execution, folder: Option<&str>) -> Result<Place
         .map_err(|_| Error::NotAnAddress { text: execution.project_root.clone() })?;
     let folder = match folder {
         Some(folder) => Some(std::path::absolute(folder).map_err(|source| Error::File {
-            doing: "write",
+            doing: Doing::Write,
             path: PathBuf::from(folder),
             source,
         })?),

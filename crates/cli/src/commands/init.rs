@@ -4,7 +4,7 @@ use std::io::Read;
 
 use crate::args::InitArgs;
 use crate::credentials::{self, DEFAULT_PROFILE};
-use crate::errors::Error;
+use crate::errors::{Doing, Error};
 use crate::grid::{EmbeddedGrid, GridAddress, checked};
 use crate::interrupt::Signals;
 use crate::session::{Connection, Session};
@@ -45,7 +45,7 @@ pub(super) async fn init<G: EmbeddedGrid>(args: InitArgs, session: &Session<'_, 
 }
 
 fn read_key(file: &str) -> Result<String, Error> {
-    let failed = |source| Error::File { doing: "read", path: file.into(), source };
+    let failed = |source| Error::File { doing: Doing::Read, path: file.into(), source };
     let mut text = String::new();
     if file == "-" {
         std::io::stdin().read_to_string(&mut text).map_err(failed)?;

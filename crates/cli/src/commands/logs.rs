@@ -4,7 +4,7 @@ use rgrid_api::logs::{Cursor, ReadLogs};
 use rgrid_core::outcome::{EXIT_GRID_FAILED, EXIT_INTERRUPTED};
 
 use crate::args::{LogsArgs, OnInterrupt};
-use crate::errors::Error;
+use crate::errors::{Doing, Error};
 use crate::follow::{Show, Sink};
 use crate::grid::EmbeddedGrid;
 use crate::interrupt::Signals;
@@ -68,7 +68,7 @@ async fn read<G: EmbeddedGrid>(
                         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => return Ok(None),
                         Err(source) => {
                             return Err(Error::File {
-                                doing: "write",
+                                doing: Doing::Write,
                                 path: "standard output".into(),
                                 source,
                             });

@@ -13,7 +13,7 @@ use rgrid_api::client::{ClientError, TRANSFER_SILENCE};
 use sha2::{Digest, Sha256};
 
 use crate::download::conflict::hex;
-use crate::errors::Error;
+use crate::errors::{Doing, Error};
 use crate::patience::{Again, DOWNLOAD_PATIENCE, Patience};
 use crate::progress::Progress;
 use crate::session::Connection;
@@ -32,7 +32,7 @@ pub(crate) async fn fetch(
     path: &Path,
     progress: &Progress,
 ) -> Result<(), Error> {
-    let failed = |source| Error::File { doing: "write", path: path.to_owned(), source };
+    let failed = |source| Error::File { doing: Doing::Write, path: path.to_owned(), source };
     let cut = |source: Option<ClientError>| Error::DownloadCut {
         id: id.to_owned(),
         path: path.to_string_lossy().into_owned(),

@@ -14,7 +14,7 @@ use std::time::SystemTime;
 use futures_util::StreamExt;
 use rgrid_api::artifacts::{Artifact, ArtifactKind, ListArtifacts};
 
-use crate::errors::Error;
+use crate::errors::{Doing, Error};
 use crate::progress::Progress;
 use crate::session::Connection;
 use crate::terminal::{Notes, shown};
@@ -144,7 +144,7 @@ async fn one(
         Err(problem) => {
             let path = PathBuf::from(&artifact.path);
             let source = std::io::Error::other(problem);
-            return (path.clone(), Err(Error::File { doing: "write", path, source }));
+            return (path.clone(), Err(Error::File { doing: Doing::Write, path, source }));
         }
     };
     let result = write(connection, id, &artifact, &path, before, progress).await;
@@ -159,7 +159,7 @@ async fn write(
     before: &Before,
     progress: &Progress,
 ) -> Result<Written, Error> {
-    let failed = |source| Error::File { doing: "write", path: path.to_owned(), source };
+    let failed = |source| Error::File { doing: Doing::Write, path: path.to_owned(), source };
     let Some(sha256) = artifact.sha256.as_deref().filter(|_| !artifact.folder) else {
         std::fs::create_dir_all(path).map_err(failed)?;
         return Ok(Written::Folder);

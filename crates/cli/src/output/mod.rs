@@ -16,7 +16,7 @@ use crate::plan::Plan;
 
 pub(crate) use json::Json;
 pub(crate) use quiet::Quiet;
-pub(crate) use table::{Table, files};
+pub(crate) use table::{Table, files, size};
 
 /// Every result that a command can have.
 pub(crate) trait Output {

@@ -129,7 +129,7 @@ impl Output for Table {
             pairs.push(("attempts", list.join("; ")));
         }
         if execution.output_files > 0 {
-            let size = format_bytes(execution.output_bytes);
+            let size = size(execution.output_bytes);
             pairs.push((
                 "outputs",
                 format!("{} with {size}: rgrid outputs {}", files(execution.output_files), execution.id),
@@ -178,7 +178,7 @@ impl Output for Table {
 
     fn outputs(&self, outputs: &[Artifact]) -> String {
         let rows = outputs.iter().map(|output| {
-            let size = if output.folder { "folder".to_owned() } else { format_bytes(output.size_bytes) };
+            let size = if output.folder { "folder".to_owned() } else { size(output.size_bytes) };
             vec![size, output.path.clone()]
         });
         self.rows(&[], &[0], rows)
@@ -269,7 +269,7 @@ impl Output for Table {
         format!(
             "removed {} that nothing needs, with {}, and {} beyond their retention\n",
             files(pruned.blobs),
-            format_bytes(pruned.bytes),
+            size(pruned.bytes),
             if pruned.executions == 1 {
                 "one execution".to_owned()
             } else {
@@ -280,6 +280,15 @@ impl Output for Table {
 
     fn plan(&self, plan: &Plan) -> String {
         plan.to_text()
+    }
+}
+
+/// An amount of bytes, with a word where it has no unit.
+pub(crate) fn size(bytes: u64) -> String {
+    match bytes {
+        1 => "1 byte".to_owned(),
+        0..1024 => format!("{bytes} bytes"),
+        _ => format_bytes(bytes),
     }
 }
 
