@@ -9,12 +9,15 @@ use super::ignored::Strictness;
 use super::pattern::{Hidden, expand, is_pattern};
 use super::place::{absolute, escaped, is_kernels, is_never_whole, portable, similar};
 use super::sources::Sources;
-use super::{DiscoveryError, Obstacle, Reason, Request};
+use super::{DiscoveryError, Obstacle, Reason, Request, Target};
 
 /// Letters that an expression has and a pattern of files has not.
 const EXPRESSION_LETTERS: [char; 8] = ['\\', '^', '$', '(', ')', '|', '+', ' '];
 /// Folders that every sandbox has: they need not be made.
 const EVERYWHERE: [&str; 4] = ["/", "/tmp", "/var/tmp", "/run"];
+
+/// Modules that look for the sources they work on by themselves, from the working directory downwards.
+const TEST_RUNNERS: [&str; 4] = ["coverage", "nose2", "pytest", "unittest"];
 
 /// What the arguments add to an execution besides inputs.
 #[derive(Debug, Default)]
@@ -30,6 +33,18 @@ pub(crate) fn texts(request: &Request) -> Result<Vec<String>, DiscoveryError> {
         arg.to_str().map(str::to_owned).ok_or_else(|| DiscoveryError::NotUtf8 { text: escaped(arg) })
     };
     request.args.iter().map(text).collect()
+}
+
+/// Takes the working directory for a test runner: which tests there are, and what they test, only it knows.
+pub(crate) fn take_for_test_runner(request: &Request, gather: &mut Gather) -> Result<(), DiscoveryError> {
+    if let Target::Module(module) = &request.program
+        && TEST_RUNNERS.contains(&module.as_str())
+        && !is_never_whole(&request.cwd, request.home.as_deref())
+    {
+        let naming = Naming { reason: &Reason::Program, named: &request.cwd, strictness: Strictness::All };
+        let _ = gather.add(&request.cwd, Extent::Whole, naming)?;
+    }
+    Ok(())
 }
 
 /// Takes what the arguments name.
@@ -95,7 +110,7 @@ fn take_argument(
     let left_before = gather.not_sent.len();
     let naming = Naming { reason, named: &path, strictness: Strictness::All };
     match gather.add(&path, Extent::Whole, naming)? {
-        Ok(Kind::File) if is_python(&path) => sources.follow(path),
+        Ok(Kind::File) if is_python(&path) => sources.follow_script(path),
         Ok(Kind::File) => {}
         Ok(Kind::Folder) => warn_if_emptied(&path, left_before, gather, named),
         Err(Obstacle::Special) if path.starts_with("/dev/fd") || path.starts_with("/proc") => {
@@ -163,7 +178,7 @@ pub(crate) fn take_inputs(
         }
         let naming = Naming { reason: &Reason::Input, named: &path, strictness: Strictness::ListOnly };
         match gather.add(&path, Extent::Whole, naming)? {
-            Ok(Kind::File) if is_python(&path) => sources.follow(path),
+            Ok(Kind::File) if is_python(&path) => sources.follow_script(path),
             Ok(_) => {}
             Err(Obstacle::Special) => return Err(DiscoveryError::InputIsSpecial { path: input.clone() }),
             Err(Obstacle::Dangling) => {

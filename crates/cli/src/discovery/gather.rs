@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use rgrid_core::limits;
 use rgrid_core::path::{NAME_BYTES_MAX, PATH_BYTES_MAX};
 
+use super::companions::companions;
 use super::hashes::Stamp;
 use super::ignored::{Rules, Strictness};
 use super::place::{absolute, is_kernels, portable};
@@ -176,6 +177,11 @@ impl Gather {
         let taken = if is_folder {
             self.folder(&settled.path, extent, Naming { reason: &reason, ..naming })?
         } else {
+            for companion in companions(&settled.path) {
+                if let Ok(metadata) = fs::metadata(&companion) {
+                    let _ = self.file(&companion, &metadata, &reason)?;
+                }
+            }
             self.file(&settled.path, &metadata, &reason)?
         };
         if taken.is_ok() {
@@ -363,9 +369,7 @@ fn is_portable(path: &Path) -> bool {
 }
 
 fn obstacle_of(error: &io::Error) -> Obstacle {
-    match error.kind() {
-        io::ErrorKind::NotFound => Obstacle::Dangling,
-        _ if error.raw_os_error() == Some(nix::libc::ELOOP) => Obstacle::Dangling,
-        _ => Obstacle::Unreadable(error.to_string()),
-    }
+    let is_dangling =
+        error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(nix::libc::ELOOP);
+    if is_dangling { Obstacle::Dangling } else { Obstacle::Unreadable(error.to_string()) }
 }

@@ -44,7 +44,8 @@ pub(crate) enum Strictness {
     ListOnly,
 }
 
-type FolderPatterns = Rc<[Option<Gitignore>; 2]>;
+/// Files with patterns that count in a folder, the nearest first; of each kind of [`IGNORE_FILES`].
+type FolderPatterns = [Vec<Rc<Gitignore>>; 2];
 
 /// The rules of one project.
 #[derive(Debug)]
@@ -54,7 +55,7 @@ pub(crate) struct Rules {
     no_inputs: Vec<PathBuf>,
     /// Those of them that hold nearly everything: they stand for themselves and not for what is in them.
     no_inputs_alone: Vec<PathBuf>,
-    patterns: HashMap<PathBuf, FolderPatterns>,
+    patterns: HashMap<PathBuf, Rc<FolderPatterns>>,
 }
 
 impl Rules {
@@ -120,16 +121,11 @@ impl Rules {
     }
 
     fn excluded(&mut self, path: &Path, is_folder: bool, named: &Path) -> Option<Obstacle> {
+        let folder = path.parent()?;
         let top = if path.starts_with(&self.top) { self.top.clone() } else { named.to_owned() };
-        let folders: Vec<_> = path
-            .ancestors()
-            .skip(1)
-            .take_while(|folder| folder.starts_with(&top))
-            .map(|f| self.patterns(f))
-            .collect();
-        for kind in 0..IGNORE_FILES.len() {
+        for kind in self.patterns(folder, &top).iter() {
             // The nearest file with an opinion decides.
-            for matcher in folders.iter().filter_map(|folder| folder[kind].as_ref()) {
+            for matcher in kind {
                 match matcher.matched(path, is_folder) {
                     Match::None => {}
                     Match::Whitelist(_) => return None,
@@ -143,23 +139,34 @@ impl Rules {
         None
     }
 
-    fn patterns(&mut self, folder: &Path) -> FolderPatterns {
+    /// The patterns of a folder and of those above it, up to `top`.
+    fn patterns(&mut self, folder: &Path, top: &Path) -> Rc<FolderPatterns> {
         if let Some(known) = self.patterns.get(folder) {
             return Rc::clone(known);
         }
-        let patterns = Rc::new(IGNORE_FILES.map(|name| {
-            let file = folder.join(name);
-            if !file.is_file() {
-                return None;
-            }
-            let mut builder = GitignoreBuilder::new(folder);
-            // A line that is no pattern is skipped, as git does.
-            let _ = builder.add(&file);
-            builder.build().ok()
-        }));
+        if !folder.starts_with(top) {
+            return Rc::default();
+        }
+        let above = folder.parent().map(|above| self.patterns(above, top)).unwrap_or_default();
+        let mut patterns = IGNORE_FILES.map(|name| read_patterns(folder, name));
+        for (own, above) in patterns.iter_mut().zip(above.iter()) {
+            own.extend(above.iter().cloned());
+        }
+        let patterns = Rc::new(patterns);
         self.patterns.insert(folder.to_owned(), Rc::clone(&patterns));
         patterns
     }
+}
+
+fn read_patterns(folder: &Path, name: &str) -> Vec<Rc<Gitignore>> {
+    let file = folder.join(name);
+    if !file.is_file() {
+        return Vec::new();
+    }
+    let mut builder = GitignoreBuilder::new(folder);
+    // A line that is no pattern is skipped, as git does.
+    let _ = builder.add(&file);
+    builder.build().into_iter().map(Rc::new).collect()
 }
 
 fn is_never_sent(name: &OsStr) -> bool {

@@ -1,7 +1,7 @@
 //! Takes the files that sources name: every expression that may be a path is looked up on this machine, from the
 //! working directory and from the script's folder.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use super::arguments::is_python;
@@ -73,19 +73,20 @@ pub(crate) fn take_mentions(
     ground: &Ground<'_>,
 ) -> Result<(), DiscoveryError> {
     let mut follow = Vec::new();
+    let mut seen = std::mem::take(&mut sources.texts_seen);
     for (file, scan) in sources.scans() {
         if !sources.looked_at.insert(file.clone()) {
             continue;
         }
         let source = portable(&file)?;
-        let mut texts_seen = HashSet::new();
         for mention in &scan.mentions {
             let reason = Reason::Literal(SourceLine { file: source.clone(), line: mention.line });
             let mut look = Look { sources, gather, ground, reason: &reason, follow: &mut follow };
-            look.at(&file, mention, &mut texts_seen)?;
+            look.at(&file, mention, &mut seen)?;
         }
     }
-    follow.into_iter().for_each(|file| sources.follow(file));
+    sources.texts_seen = seen;
+    follow.into_iter().for_each(|file| sources.follow_script(file));
     Ok(())
 }
 
@@ -102,7 +103,7 @@ impl Look<'_, '_> {
         &mut self,
         file: &Path,
         mention: &Mention,
-        seen: &mut HashSet<String>,
+        seen: &mut HashMap<String, bool>,
     ) -> Result<(), DiscoveryError> {
         let unknown = match mention.usage {
             Usage::Named | Usage::Listed | Usage::Walked => Unknown::Open,
@@ -113,21 +114,13 @@ impl Look<'_, '_> {
             Usage::Named => {
                 let mut found = false;
                 for value in &values {
-                    // Each text once for each source: the first line that names it is the reason.
-                    if value.open || !seen.contains(&value.text) {
-                        found |= self.named(value)?;
-                        seen.insert(value.text.clone());
-                    } else {
-                        found = true;
-                    }
+                    found |= self.named_once(value, seen)?;
                 }
                 if !found {
                     let mut literals = Vec::new();
                     mention.expr.literals(&mut literals);
                     for text in literals {
-                        if seen.insert(text.to_owned()) {
-                            self.named(&Value { text: text.to_owned(), open: false })?;
-                        }
+                        self.named_once(&Value { text: text.to_owned(), open: false }, seen)?;
                     }
                 }
             }
@@ -137,6 +130,23 @@ impl Look<'_, '_> {
             Usage::PathPattern => self.pattern(&values, Hidden::Matched)?,
         }
         Ok(())
+    }
+
+    /// Looks each text up once: the first line that names it is the reason.
+    fn named_once(
+        &mut self,
+        value: &Value,
+        seen: &mut HashMap<String, bool>,
+    ) -> Result<bool, DiscoveryError> {
+        if value.open {
+            return self.named(value);
+        }
+        if let Some(found) = seen.get(&value.text) {
+            return Ok(*found);
+        }
+        let found = self.named(value)?;
+        seen.insert(value.text.clone(), found);
+        Ok(found)
     }
 
     /// Takes what a value names; true when there is a file or a folder of that name.

@@ -4,6 +4,7 @@
 //! `discover` answers with a manifest whose every line has a reason, so that `--dry-run` can print why.
 
 mod arguments;
+mod companions;
 pub mod consent;
 mod error;
 mod evaluate;
@@ -241,6 +242,7 @@ pub fn discover(request: &Request) -> Result<Discovery, DiscoveryError> {
     // `--input` first: it may overrule what the rules say about the rest.
     arguments::take_inputs(request, &mut gather, &mut sources)?;
     let named = arguments::take_arguments(request, &args, &mut gather, &mut sources)?;
+    arguments::take_for_test_runner(request, &mut gather)?;
     let mut warnings = named.warnings;
     warnings.extend(arguments::take_includes(request, &mut gather)?);
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 const PARTS_MAX: usize = 32;
 
 /// Where a dotted name leads.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Located {
     /// Files of Python source that an import of it runs, outermost first.
     pub(crate) sources: Vec<PathBuf>,

@@ -48,12 +48,13 @@ pub(crate) fn escaped(text: &OsStr) -> String {
 }
 
 /// The project's root for a script in `script_folder`: the nearest folder with a marker, else the working directory if
-/// the script lies below it, else the script's folder.
+/// the script lies below it, else the script's folder. `/` is no project, whatever lies in it.
 pub(crate) fn project_root(script_folder: &Path, cwd: &Path) -> PathBuf {
+    let is_slash = |folder: &Path| folder.parent().is_none();
     let marked = |folder: &&Path| ROOT_MARKERS.iter().any(|marker| folder.join(marker).exists());
-    match script_folder.ancestors().find(marked) {
+    match script_folder.ancestors().take_while(|folder| !is_slash(folder)).find(marked) {
         Some(root) => root.to_owned(),
-        None if script_folder.starts_with(cwd) => cwd.to_owned(),
+        None if script_folder.starts_with(cwd) && !is_slash(cwd) => cwd.to_owned(),
         None => script_folder.to_owned(),
     }
 }

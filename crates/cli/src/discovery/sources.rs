@@ -29,8 +29,12 @@ pub(crate) struct Sources {
     origins: HashMap<(PathBuf, String), (PathBuf, Option<String>)>,
     /// Imports that led to no local file.
     unresolved: Vec<(PathBuf, Import)>,
+    /// What was found along those, by dotted name: most sources import the same.
+    located: HashMap<String, Rc<Located>>,
     /// Sources whose mentions were looked at.
     pub(crate) looked_at: HashSet<PathBuf>,
+    /// Texts that were looked up as paths, and whether something is there.
+    pub(crate) texts_seen: HashMap<String, bool>,
 }
 
 impl Sources {
@@ -45,17 +49,18 @@ impl Sources {
         }
     }
 
-    /// Looks for modules in these folders, too; true when one of them is new.
-    pub(crate) fn add_module_folders(&mut self, folders: &[String], cwd: &Path) -> bool {
-        let before = self.module_folders.len();
-        for folder in folders {
-            let folder = absolute(cwd, Path::new(folder));
-            if !self.module_folders.contains(&folder) && folder.is_dir() {
-                self.module_folders.push(folder);
-            }
+    /// Follows a source file that is run as a script of its own: Python looks for its modules beside it.
+    pub(crate) fn follow_script(&mut self, file: PathBuf) {
+        if let Some(folder) = file.parent() {
+            self.add_module_folder(folder.to_owned());
         }
-        let is_news = self.module_folders.len() > before;
-        if is_news {
+        self.follow(file);
+    }
+
+    fn add_module_folder(&mut self, folder: PathBuf) {
+        if !self.module_folders.contains(&folder) && folder.is_dir() {
+            self.module_folders.push(folder);
+            self.located.clear();
             // What was not found before may lie there.
             for (file, _) in std::mem::take(&mut self.unresolved) {
                 if !self.waiting.contains(&file) {
@@ -63,7 +68,15 @@ impl Sources {
                 }
             }
         }
-        is_news
+    }
+
+    /// Looks for modules in these folders, too; true when one of them is new.
+    pub(crate) fn add_module_folders(&mut self, folders: &[String], cwd: &Path) -> bool {
+        let before = self.module_folders.len();
+        for folder in folders {
+            self.add_module_folder(absolute(cwd, Path::new(folder)));
+        }
+        self.module_folders.len() > before
     }
 
     /// True when a source waits to be read.
@@ -125,19 +138,23 @@ impl Sources {
 
     fn resolve(&mut self, file: &Path, import: &Import, gather: &mut Gather) -> Result<(), DiscoveryError> {
         let folders = match import.level {
-            0 => self.module_folders.clone(),
+            0 => Vec::new(),
             level => file.ancestors().nth(level).map(|folder| vec![folder.to_owned()]).unwrap_or_default(),
         };
-        let mut located = locate(&import.module, &folders);
+        let mut located = match import.level {
+            0 => self.locate(&import.module),
+            _ => Rc::new(locate(&import.module, &folders)),
+        };
         // `from . import name` may mean a name that the package itself binds.
         if import.module.is_empty() {
             let package = folders.iter().map(|folder| folder.join("__init__.py"));
-            located.sources.extend(package.filter(|init| init.is_file()));
+            let package: Vec<_> = package.filter(|init| init.is_file()).collect();
+            Rc::make_mut(&mut located).sources.extend(package);
         }
         let line = SourceLine { file: portable(file)?, line: import.line };
         // `import a.b` binds `a`; `import a.b as c` binds `a.b` to `c`.
         if let Some((name, stands_for)) = &import.binds
-            && let Some(module) = locate(stands_for, &folders).sources.last()
+            && let Some(module) = self.locate(stands_for).sources.last()
         {
             self.origins.insert((file.to_owned(), name.clone()), (module.clone(), None));
         }
@@ -161,6 +178,16 @@ impl Sources {
             self.unresolved.push((file.to_owned(), import.clone()));
         }
         Ok(())
+    }
+
+    /// Where an absolute import of the name leads.
+    fn locate(&mut self, module: &str) -> Rc<Located> {
+        if let Some(known) = self.located.get(module) {
+            return Rc::clone(known);
+        }
+        let located = Rc::new(locate(module, &self.module_folders));
+        self.located.insert(module.to_owned(), Rc::clone(&located));
+        located
     }
 
     fn take(

@@ -381,5 +381,47 @@ fn a_script_that_lists_its_own_folder_gets_it() {
 #[test]
 fn a_walk_over_the_home_folder_is_not_taken_literally() {
     let tree = [("home/s.py", "import os\nfor x in os.walk('.'): print(x)"), ("home/photo.jpg", "")];
-    insta::assert_snapshot!(check(&tree, "cd home; s.py"), @"/home/s.py: program");
+    insta::assert_snapshot!(check(&tree, "cd home; s.py"), @r#"
+    /home/s.py: program
+    NOT /home: WholeDisk (literal s.py:2)
+    "#);
+}
+
+#[test]
+fn files_that_belong_together_travel_together() {
+    let tree = [
+        ("p/s.py", "import sqlite3\nsqlite3.connect('app.db')\nread('map/lakes.shp')"),
+        ("p/app.db", ""),
+        ("p/app.db-wal", ""),
+        ("p/app.db-shm", ""),
+        ("p/map/lakes.shp", ""),
+        ("p/map/lakes.dbf", ""),
+        ("p/map/rivers.dbf", ""),
+    ];
+    insta::assert_snapshot!(check(&tree, "s.py"), @r#"
+    /p/app.db: literal s.py:2
+    /p/app.db-wal: literal s.py:2
+    /p/map/lakes.dbf: literal s.py:3
+    /p/map/lakes.shp: literal s.py:3
+    /p/s.py: program
+    "#);
+}
+
+#[test]
+fn a_join_with_an_unknown_start_falls_back_to_its_literals() {
+    let tree = [
+        (
+            "p/s.py",
+            "import sys, os\nopen(os.path.join(sys.argv[1], 'x.csv')); open(unknown / 'y.csv'); open(sys.argv[1] + '.z')",
+        ),
+        ("p/x.csv", ""),
+        ("p/y.csv", ""),
+        ("p/.z", ""),
+    ];
+    insta::assert_snapshot!(check(&tree, "s.py"), @r#"
+    /p/.z: literal s.py:2
+    /p/s.py: program
+    /p/x.csv: literal s.py:2
+    /p/y.csv: literal s.py:2
+    "#);
 }

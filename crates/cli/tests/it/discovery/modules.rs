@@ -219,3 +219,60 @@ fn a_linked_script_looks_beside_the_file_it_is() {
     /tools/real.py: target of /p/run.py
     "#);
 }
+
+#[test]
+fn a_test_runner_gets_the_working_directory() {
+    let tree = [
+        ("p/pyproject.toml", ""),
+        ("p/.gitignore", "dist/\n"),
+        ("p/pkg/__init__.py", ""),
+        ("p/tests/test_pkg.py", "import pkg, hypothesis"),
+        ("p/tests/conftest.py", ""),
+        ("p/dist/x.whl", ""),
+        ("p/.venv/pyvenv.cfg", ""),
+    ];
+    insta::assert_snapshot!(check(&tree, "-m pytest -q tests"), @r#"
+    /p/.gitignore: program
+    /p/pkg/__init__.py: program
+    /p/pyproject.toml: program
+    /p/tests/conftest.py: argument 2
+    /p/tests/test_pkg.py: argument 2
+    NOT /p/.venv: NeverSent (program)
+    NOT /p/dist: /p/.gitignore has dist/ (program)
+    "#);
+}
+
+#[test]
+fn a_script_that_is_started_by_another_finds_its_neighbours() {
+    let tree = [
+        ("p/s.py", "import subprocess, sys\nsubprocess.run([sys.executable, 'tools/child.py'])"),
+        ("p/tools/child.py", "import neighbour"),
+        ("p/tools/neighbour.py", ""),
+    ];
+    insta::assert_snapshot!(check(&tree, "s.py"), @r#"
+    /p/s.py: program
+    /p/tools/child.py: literal s.py:2
+    /p/tools/neighbour.py: import child.py:1
+    "#);
+    insta::assert_snapshot!(check(&tree, "-m cProfile tools/child.py"), @r#"
+    /p/tools/child.py: argument 1
+    /p/tools/neighbour.py: import child.py:1
+    "#);
+}
+
+#[test]
+fn an_ignored_module_stays_and_is_named() {
+    let tree = [
+        ("p/.gitignore", "secrets_local.py\n"),
+        ("p/s.py", "import secrets_local"),
+        ("p/secrets_local.py", ""),
+    ];
+    insta::assert_snapshot!(check(&tree, "s.py"), @r#"
+    /p/s.py: program
+    NOT /p/secrets_local.py: /p/.gitignore has secrets_local.py (import s.py:1)
+    "#);
+    insta::assert_snapshot!(check(&tree, "--input secrets_local.py s.py"), @r#"
+    /p/s.py: program
+    /p/secrets_local.py: --input
+    "#);
+}

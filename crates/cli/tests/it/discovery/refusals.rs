@@ -25,7 +25,10 @@ fn the_whole_disk_and_the_home_folder_are_refused() {
     insta::assert_snapshot!(check(&tree, "s.py --root=/"), @"refused: / is never sent whole; name a folder in it, or say that the argument --root=/ names no folder: --no-input /");
     insta::assert_snapshot!(check(&tree, "s.py ../home"), @"refused: /home is never sent whole; name a folder in it, or say that the argument ../home names no folder: --no-input /home");
     insta::assert_snapshot!(check(&tree, "--input .. s.py"), @"refused:  is never sent whole; name a folder in it");
-    insta::assert_snapshot!(check(&tree, "--no-input / s.py --separator /"), @"/p/s.py: program");
+    insta::assert_snapshot!(check(&tree, "--no-input / s.py --separator /"), @r#"
+    /p/s.py: program
+    NOT /: NoInput (argument 2)
+    "#);
 }
 
 #[test]
