@@ -34,7 +34,12 @@ async fn keep_store(store: &Store, home: &Home, config: EmbeddedConfig) -> anyho
     let cap = cap(&home.objects(), config)?;
     let gone = store.shrink_blobs(cap).await?;
     if gone.blobs > 0 {
-        tracing::info!(cap = format_bytes(cap), bytes = gone.bytes, blobs = gone.blobs, "the store was over its cap");
+        tracing::info!(
+            cap = format_bytes(cap),
+            bytes = gone.bytes,
+            blobs = gone.blobs,
+            "the store was over its cap"
+        );
     }
     Ok(())
 }

@@ -29,7 +29,8 @@ async fn serve(config: OrchestratorConfig, shutdown: CancellationToken) -> anyho
         Spending::Off => tracing::info!("ORCHESTRATOR_ENABLED is off: no server will be bought"),
     }
     let store = Store::connect(&config.store).await.context("the store cannot be opened")?;
-    let fleet = rgrid_orchestrator::Config { holder: holder(), policy: policy(), retire: CancellationToken::new() };
+    let fleet =
+        rgrid_orchestrator::Config { holder: holder(), policy: policy(), retire: CancellationToken::new() };
     // It is never asked to start one, because the policy allows no worker.
     let none = RunnerCommand { program: "/nonexistent".into(), args: Vec::new(), environment: Vec::new() };
     rgrid_orchestrator::run(fleet, store.clone(), Local::new(none), shutdown).await?;

@@ -190,3 +190,66 @@ fn a_grid_in_the_foreground_serves_until_it_is_told_to_end() {
     assert!(foreground.wait().unwrap().success());
     assert_eq!(grid.processes(), Vec::new());
 }
+
+#[test]
+fn the_first_run_ever_prints_what_the_script_prints_and_brings_its_files() {
+    under_each_account(|grid| {
+        grid.script("hello.py", "print('hello')\nopen('out.txt', 'w').write('made')\n");
+        // As `out=$(rgrid run hello.py)` does: the pipe must close when the script has ended.
+        // An ordinary user gets a network only where the machine lends out its tun device.
+        let output = grid.output(&["run", "--no-network", "hello.py"]);
+        assert!(output.status.success(), "{}\n{}", text(&output.stderr), grid.log());
+        assert_eq!(text(&output.stdout), "hello\n");
+        assert_eq!(fs::read_to_string(grid.work().join("out.txt")).unwrap(), "made");
+        grid.success(&["down"]);
+        assert_eq!(grid.processes(), Vec::new());
+    });
+}
+
+#[test]
+fn after_a_power_cut_history_is_there_and_queued_work_goes_on() {
+    let grid = Grid::new();
+    grid.script("before.py", "print('before')\n");
+    grid.success(&["run", "before.py"]);
+    grid.script("slow.py", "import time\nprint('begun', flush=True)\ntime.sleep(2)\nprint('done')\n");
+    let ids: Vec<String> =
+        (0..4).map(|_| grid.success(&["run", "-d", "slow.py"]).trim().to_owned()).collect();
+    until("one of them runs", || {
+        grid.success(&["list", "--status", "running", "--json"]).contains("slow.py")
+    });
+    grid.kill_all();
+    assert!(grid.success(&["list"]).contains("before.py"));
+    for id in ids {
+        let output = grid.output(&["logs", "-f", &id]);
+        assert!(output.status.success(), "{id}: {}\n{}", text(&output.stderr), grid.log());
+        assert!(text(&output.stdout).ends_with("done\n"), "{}", text(&output.stdout));
+    }
+}
+
+#[test]
+fn a_grid_that_is_told_to_stop_hands_its_work_back_for_the_next_start() {
+    let grid = Grid::new();
+    grid.script("slow.py", "import time\nprint('begun', flush=True)\ntime.sleep(3)\nprint('done')\n");
+    let id = grid.success(&["run", "-d", "slow.py"]).trim().to_owned();
+    until("it runs", || grid.success(&["list", "--status", "running", "--json"]).contains("slow.py"));
+    grid.success(&["down"]);
+    assert_eq!(grid.processes(), Vec::new());
+    let output = grid.output(&["logs", "-f", &id]);
+    assert!(output.status.success(), "{}\n{}", text(&output.stderr), grid.log());
+    assert!(text(&output.stdout).ends_with("done\n"), "{}", text(&output.stdout));
+}
+
+#[test]
+fn a_newer_command_waits_until_what_runs_on_the_older_grid_has_ended() {
+    let grid = Grid::new();
+    grid.script("slow.py", "import time\nprint('begun', flush=True)\ntime.sleep(3)\nprint('done')\n");
+    let id = grid.success(&["run", "-d", "slow.py"]).trim().to_owned();
+    until("it runs", || grid.success(&["list", "--status", "running", "--json"]).contains("slow.py"));
+    let mut notice = grid.notice();
+    notice["version"] = "0.0.1".into();
+    fs::write(grid.home().join("grid.json"), notice.to_string()).unwrap();
+    let said = text(&grid.output(&["up"]).stderr);
+    assert!(said.contains("waiting for the grid of version 0.0.1"), "{said}");
+    let status = grid.success(&["status", &id, "--json"]);
+    assert!(status.contains("\"completed\"") && status.contains("\"attempt\": 1"), "{status}");
+}
