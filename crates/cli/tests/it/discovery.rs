@@ -136,9 +136,10 @@ fn sent(found: &Found) -> String {
 }
 
 fn not_sent(left: &NotSent) -> String {
-    let obstacle = match &left.obstacle {
-        Obstacle::IgnoredBy { file, pattern } => format!("{} has {pattern}", file.display()),
-        other => format!("{other:?}"),
+    let obstacle = if let Obstacle::IgnoredBy { file, pattern } = &left.obstacle {
+        format!("{} has {pattern}", file.display())
+    } else {
+        format!("{:?}", left.obstacle)
     };
     format!("NOT {}: {obstacle} ({})", left.path.display(), reason(&left.named_by))
 }
