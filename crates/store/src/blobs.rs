@@ -1,7 +1,7 @@
 //! Blobs: bytes addressed by their SHA-256, scoped to an account. How they arrive is in `uploads.rs`, how they go in
 //! `retention.rs`.
 //!
-//! Whoever writes a row that names a blob locks the blob's row for key share first (`executions::blobs_here`): garbage
+//! Whoever writes a row that names a blob locks the blob's row for key share first (`named_blobs.rs`): garbage
 //! collection passes over the blob, or the writer learns that it is missing.
 
 use std::collections::BTreeMap;
@@ -93,11 +93,7 @@ impl Store {
             Err(error) => return Err(error.into()),
         };
         if stale {
-            sqlx::query(include_str!("../queries/blobs/touch.sql"))
-                .bind(account.to_string())
-                .bind(vec![sha256.0.to_vec()])
-                .execute(self.pool())
-                .await?;
+            self.remember_use(account, vec![sha256.0.to_vec()]).await?;
         }
         Ok(BlobReader { object, size_bytes })
     }
@@ -155,20 +151,40 @@ impl Store {
         Ok(())
     }
 
+    /// Says that blobs were used.
+    pub(crate) async fn remember_use(&self, account: AccountId, hashes: Vec<Vec<u8>>) -> Result<()> {
+        sqlx::query(include_str!("../queries/blobs/touch.sql"))
+            .bind(account.to_string())
+            .bind(hashes)
+            .bind(interval(TOUCH_PERIOD))
+            .execute(self.pool())
+            .await?;
+        Ok(())
+    }
+
     /// Deletes objects that are on the list of those to be deleted. What fails is tried again by the garbage
     /// collection. Answers how many are gone.
     pub(crate) async fn delete_discarded(&self, keys: &[ObjectKey]) -> Result<u64> {
-        let mut gone = Vec::with_capacity(keys.len());
+        let (mut gone, mut stay) = (Vec::new(), Vec::new());
         for key in keys {
             match self.objects().delete(*key).await {
                 Ok(()) => gone.push(key.to_string()),
-                Err(error) => tracing::warn!(object_key = %key, %error, "an object could not be deleted"),
+                Err(error) => {
+                    tracing::warn!(object_key = %key, %error, "an object could not be deleted");
+                    stay.push(key.to_string());
+                }
             }
         }
         sqlx::query(include_str!("../queries/blobs/object_gone.sql"))
             .bind(&gone)
             .execute(self.pool())
             .await?;
+        if !stay.is_empty() {
+            sqlx::query(include_str!("../queries/blobs/object_stays.sql"))
+                .bind(stay)
+                .execute(self.pool())
+                .await?;
+        }
         Ok(gone.len() as u64)
     }
 }

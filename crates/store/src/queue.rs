@@ -77,16 +77,16 @@ pub(crate) async fn hold_inputs(connection: &mut PgConnection, account: AccountI
     Ok(())
 }
 
-/// Queues every pending execution of the account that names `sha256` and now has all its inputs. Call it after the
-/// blob's row was inserted, in the same transaction. Answers how many were queued; nudge `Queue` and `Executions` after
-/// the commit when it is not 0.
+/// Queues every pending execution of the account that names one of these blobs and now has all its inputs. Call it
+/// after the blobs' rows were inserted, in the same transaction. Answers how many were queued; nudge `Queue` and
+/// `Executions` after the commit when it is not 0.
 ///
 /// Each statement sees what the locks of the one before waited for. Without the first, a submission that does not see
 /// the blob yet would not be seen either; without the second, two commits would each miss the other's blob.
 pub(crate) async fn queue_ready_executions(
     transaction: &mut Transaction<'_, Postgres>,
     account: AccountId,
-    sha256: Sha256,
+    blobs: &[Sha256],
 ) -> Result<u64> {
     sqlx::query(include_str!("../queries/queue/bring_input.sql"))
         .bind(lock::INPUTS)
@@ -95,7 +95,7 @@ pub(crate) async fn queue_ready_executions(
         .await?;
     let waiting: Vec<String> = sqlx::query_scalar(include_str!("../queries/queue/lock_pending.sql"))
         .bind(account.to_string())
-        .bind(sha256.0.as_slice())
+        .bind(blobs.iter().map(|sha256| sha256.0.to_vec()).collect::<Vec<_>>())
         .fetch_all(&mut **transaction)
         .await?;
     if waiting.is_empty() {

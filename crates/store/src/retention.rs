@@ -80,6 +80,10 @@ impl Store {
                 break;
             }
         }
+        sqlx::query(include_str!("../queries/retention/idempotency.sql"))
+            .bind(interval(limits::IDEMPOTENCY_KEPT))
+            .execute(self.pool())
+            .await?;
         let objects = self.delete_due_objects().await?;
         Ok(Collected { executions, uploads, blobs, blob_bytes, objects })
     }
@@ -109,6 +113,25 @@ impl Store {
         Ok(PrunedRow { blobs, bytes, executions: 0 })
     }
 
+    /// Deletes objects that no row names and that nobody has written for `age`. Nothing of ours makes such objects; a
+    /// database that was restored from a backup has forgotten those that are younger. Answers how many.
+    pub async fn sweep_objects(&self, age: Duration) -> Result<u64> {
+        let (mut swept, mut after) = (0, None);
+        loop {
+            let page = self.objects().list(after).await?;
+            let Some(last) = page.last() else { return Ok(swept) };
+            after = Some(last.key);
+            let old = page.iter().filter(|listed| listed.modified.elapsed().is_ok_and(|idle| idle >= age));
+            let unknown: Vec<String> = sqlx::query_scalar(include_str!("../queries/retention/unknown.sql"))
+                .bind(old.map(|listed| listed.key.to_string()).collect::<Vec<_>>())
+                .fetch_all(self.pool())
+                .await?;
+            let keys =
+                unknown.iter().map(|key| parsed("object key", key)).collect::<Result<Vec<ObjectKey>>>()?;
+            swept += self.delete_discarded(&keys).await?;
+        }
+    }
+
     async fn delete_expired_executions(
         &self,
         retention: Duration,
@@ -133,15 +156,23 @@ impl Store {
 
     /// Deletes rows of blobs until `bytes` of them are gone. Answers how many, their bytes, and their objects.
     async fn delete_unused(&self, which: Unused, bytes: u64) -> Result<(u64, u64, Vec<ObjectKey>)> {
-        let (mut gone_bytes, mut keys) = (0, Vec::new());
+        let (mut gone_bytes, mut keys) = (0_u64, Vec::new());
         for _ in 0..ROUND_BATCHES {
-            // One at a time when there is an end: nothing is deleted beyond it.
-            let batch = if bytes == u64::MAX { BATCH_ROWS } else { 1 };
             let mut transaction = self.pool().begin().await?;
-            let locked = lock_unused(&mut transaction, which, batch).await?;
+            let mut locked = lock_unused(&mut transaction, which).await?;
             if locked.is_empty() {
                 break;
             }
+            let mut planned = gone_bytes;
+            let mut enough = 0;
+            for row in &locked {
+                if planned >= bytes {
+                    break;
+                }
+                planned += row.number64("size_bytes")?;
+                enough += 1;
+            }
+            locked.truncate(enough);
             for row in delete_locked(&mut transaction, which, &locked).await? {
                 gone_bytes += row.number64("size_bytes")?;
                 keys.push(row.text("object_key")?);
@@ -185,11 +216,7 @@ impl Store {
     }
 }
 
-async fn lock_unused(
-    transaction: &mut Transaction<'_, Postgres>,
-    which: Unused,
-    rows: u32,
-) -> Result<Vec<PgRow>> {
+async fn lock_unused(transaction: &mut Transaction<'_, Postgres>, which: Unused) -> Result<Vec<PgRow>> {
     let query = match which {
         Unused::ByAnybody(since, account) => {
             sqlx::query(include_str!("../queries/retention/lock_unused.sql"))
@@ -199,7 +226,7 @@ async fn lock_unused(
         Unused::ByWhatRuns => sqlx::query(include_str!("../queries/retention/lock_least_used.sql"))
             .bind(interval(RECENTLY_USED)),
     };
-    Ok(query.bind(i64::from(rows)).fetch_all(&mut **transaction).await?)
+    Ok(query.bind(i64::from(BATCH_ROWS)).fetch_all(&mut **transaction).await?)
 }
 
 async fn delete_locked(

@@ -66,9 +66,13 @@ impl Store {
         let hashes: Vec<Vec<u8>> = sizes.keys().map(|sha256| sha256.0.to_vec()).collect();
         let missing: Vec<Vec<u8>> = sqlx::query_scalar(include_str!("../queries/blobs/missing.sql"))
             .bind(account.to_string())
-            .bind(hashes)
+            .bind(&hashes)
             .fetch_all(self.pool())
             .await?;
+        if missing.len() < hashes.len() {
+            // Whoever was told that they are there has some time to name them.
+            self.remember_use(account, hashes).await?;
+        }
         if missing.is_empty() {
             return Ok(Vec::new());
         }
@@ -78,7 +82,7 @@ impl Store {
 
     async fn open_uploads(&self, account: AccountId, wanted: Vec<(Sha256, u64)>) -> Result<Vec<UploadRow>> {
         let now = secret::unix_ms();
-        let ids: Vec<String> =
+        let ids: HashSet<String> =
             wanted.iter().map(|_| UploadId::new(now, secret::random()).to_string()).collect();
         let keys: Vec<String> = wanted.iter().map(|_| ObjectKey::fresh().to_string()).collect();
         let hashes: Vec<Vec<u8>> = wanted.iter().map(|(sha256, _)| sha256.0.to_vec()).collect();
@@ -86,7 +90,7 @@ impl Store {
         let rows = sqlx::query(include_str!("../queries/uploads/open.sql"))
             .bind(account.to_string())
             .bind(bigint(limits::PART_BYTES))
-            .bind(ids)
+            .bind(ids.iter().collect::<Vec<_>>())
             .bind(hashes)
             .bind(sizes)
             .bind(keys)
@@ -102,7 +106,9 @@ impl Store {
                 parts_missing: Vec::new(),
             });
         }
-        let arrived = self.arrived_parts(&uploads).await?;
+        let resumed: Vec<String> =
+            uploads.iter().map(|upload| upload.id.to_string()).filter(|id| !ids.contains(id)).collect();
+        let arrived = self.arrived_parts(resumed).await?;
         for upload in &mut uploads {
             let arrived = arrived.get(&upload.id);
             let parts = 1..=announced(upload).parts();
@@ -112,13 +118,15 @@ impl Store {
         Ok(uploads)
     }
 
-    async fn arrived_parts(&self, uploads: &[UploadRow]) -> Result<HashMap<UploadId, HashSet<u32>>> {
-        let ids: Vec<String> = uploads.iter().map(|upload| upload.id.to_string()).collect();
+    async fn arrived_parts(&self, uploads: Vec<String>) -> Result<HashMap<UploadId, HashSet<u32>>> {
+        let mut arrived: HashMap<UploadId, HashSet<u32>> = HashMap::new();
+        if uploads.is_empty() {
+            return Ok(arrived);
+        }
         let rows = sqlx::query(include_str!("../queries/uploads/parts.sql"))
-            .bind(ids)
+            .bind(uploads)
             .fetch_all(self.pool())
             .await?;
-        let mut arrived: HashMap<UploadId, HashSet<u32>> = HashMap::new();
         for row in rows {
             arrived.entry(row.text("upload_id")?).or_default().insert(row.number32("number")?);
         }
@@ -212,9 +220,16 @@ impl Store {
 
     async fn candidates(&self, account: AccountId, uploads: &[(UploadId, Sha256)]) -> Result<Vec<Candidate>> {
         let hashes: HashMap<UploadId, Sha256> = uploads.iter().copied().collect();
+        let ids: Vec<String> = hashes.keys().map(UploadId::to_string).collect();
+        sqlx::query(include_str!("../queries/uploads/touch.sql"))
+            .bind(account.to_string())
+            .bind(&ids)
+            .execute(self.pool())
+            .await?;
+        // One snapshot, and not that of a statement that may have waited for a twin's commit.
         let rows = sqlx::query(include_str!("../queries/uploads/to_commit.sql"))
             .bind(account.to_string())
-            .bind(hashes.keys().map(UploadId::to_string).collect::<Vec<_>>())
+            .bind(ids)
             .fetch_all(self.pool())
             .await?;
         let mut candidates = Vec::with_capacity(rows.len());
@@ -273,10 +288,8 @@ impl Store {
             .bind(&ids)
             .execute(&mut *transaction)
             .await?;
-        let mut queued = 0;
-        for (_, sha256) in verified {
-            queued += queue_ready_executions(&mut transaction, account, *sha256).await?;
-        }
+        let blobs: Vec<Sha256> = verified.iter().map(|(_, sha256)| *sha256).collect();
+        let queued = queue_ready_executions(&mut transaction, account, &blobs).await?;
         transaction.commit().await?;
         if queued > 0 {
             self.nudge(Nudge::Queue);

@@ -1,7 +1,7 @@
 -- Blobs that were not used since $1 ago and that no execution names; of every account, or of one.
-select b.account_id, b.sha256
+select b.account_id, b.sha256, b.size_bytes
 from blobs b
-where b.last_used_at < now() - $1 and ($2::text is null or b.account_id = $2)
+where b.last_used_at < now() - $1::interval and ($2::text is null or b.account_id = $2)
     and not exists (
         select from artifacts a
         join executions e on e.id = a.execution_id

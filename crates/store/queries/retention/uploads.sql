@@ -1,6 +1,6 @@
 -- Uploads that nobody has touched since $1 ago. What was committed lies in a blob; the rest is deleted.
 with old as (
-    select id from uploads where touched_at < now() - $1 order by id limit $2 for update skip locked
+    select id from uploads where touched_at < now() - $1::interval order by id limit $2 for update skip locked
 ), gone as (
     delete from uploads u using old where u.id = old.id returning u.object_key, u.committed_at
 )

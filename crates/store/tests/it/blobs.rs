@@ -13,7 +13,7 @@ use rgrid_store::executions::BlobName;
 use rgrid_store::objects;
 use rgrid_store::uploads::UploadRow;
 
-use crate::stage::{Stage, sha256};
+use crate::stage::{Stage, content, sha256};
 
 fn name(content: &[u8]) -> BlobName {
     BlobName { sha256: sha256(content), size_bytes: content.len() as u64 }
@@ -21,7 +21,7 @@ fn name(content: &[u8]) -> BlobName {
 
 /// Bytes that fill two parts and a bit.
 fn large(seed: u8) -> Vec<u8> {
-    (0..2 * PART_BYTES + 12_345).map(|at| (at.wrapping_mul(2_654_435_761) >> 13) as u8 ^ seed).collect()
+    content(seed, 2 * PART_BYTES as usize + 12_345)
 }
 
 fn part_of(upload: &UploadRow, number: u32, content: &[u8]) -> Vec<u8> {
@@ -188,6 +188,18 @@ async fn two_who_send_the_same_blob_at_once_both_succeed_and_one_object_stays() 
     assert_eq!((a, b), (vec![], vec![]));
     stage.object_file();
     assert!(stage.read_blob(sha256(&content)).await.unwrap() == content);
+}
+
+#[tokio::test]
+async fn a_commit_that_waited_for_its_twin_succeeds() {
+    let stage = Stage::new().await;
+    for round in 0..20_u8 {
+        let upload = stage.open(&[round]).await.unwrap();
+        stage.send(&upload, 1, &[round]).await;
+        let commit = || stage.commit(upload.id, upload.sha256);
+        let refused = tokio::join!(commit(), commit(), commit());
+        assert_eq!(refused, (vec![], vec![], vec![]), "round {round}");
+    }
 }
 
 #[tokio::test]

@@ -3,12 +3,15 @@
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
 use rgrid_core::Timestamp;
+use rgrid_core::execution::Status;
 use rgrid_core::id::ExecutionId;
 use rgrid_core::limits::{LOG_PUSH_BYTES, LOG_TAIL_BYTES};
+use rgrid_core::outcome::Outcome;
 use rgrid_store::Error;
-use rgrid_store::attempts::AttemptAuth;
+use rgrid_store::attempts::{AttemptAuth, FinishRow};
 use rgrid_store::logs::{LogChunk, LogCursor, LogPage, LogPiece, LogSizes, LogStream};
 
+use crate::crew::finish;
 use crate::stage::{Stage, worker};
 
 fn at(second: i64) -> Timestamp {
@@ -317,6 +320,22 @@ async fn a_tail_reaches_into_moved_ranges() {
         let cursor = stage.store.log_tail_cursor(stage.account, a.execution_id, wanted).await.unwrap();
         assert_eq!(cursor.stdout, 100 * 30_000_u64.saturating_sub(u64::from(wanted)), "{wanted}");
     }
+}
+
+#[tokio::test]
+async fn a_finish_waits_for_every_byte_and_nothing_is_appended_after_it() {
+    let stage = Stage::new().await;
+    let a = stage.running(false).await;
+    stage.push(&a, &[out(0, b"all but")]).await;
+    let finish = FinishRow { stdout_bytes: 11, ..finish(Outcome::Exited { code: 0 }) };
+    let early = stage.store.finish(&a, &finish, [1; 32]).await;
+    assert!(matches!(early, Err(Error::Invalid { field: "stdout_bytes", .. })), "{early:?}");
+    stage.push(&a, &[out(7, b" one")]).await;
+    assert_eq!(stage.store.finish(&a, &finish, [1; 32]).await.unwrap(), Status::Completed);
+    let late = stage.store.append_logs(&a, &[out(11, b"!")]).await;
+    assert!(matches!(late, Err(Error::NotCurrent)), "{late:?}");
+    let page = stage.read(a.execution_id, LogCursor::start_of(1), 1000).await;
+    assert_eq!((text(&page.chunks).as_str(), page.complete), ("all but one", true));
 }
 
 #[tokio::test]

@@ -116,6 +116,32 @@ async fn an_object_that_a_row_names_is_never_deleted() {
 }
 
 #[tokio::test]
+async fn an_object_that_no_row_names_is_swept_once_it_is_old() {
+    let stage = Stage::new().await;
+    stage.upload(b"named").await;
+    stage.upload(b"forgotten").await;
+    // As after the restore of a backup that is older than the object.
+    stage
+        .execute("delete from uploads; delete from blobs where size_bytes = 9; delete from discarded_objects")
+        .await;
+    assert_eq!(stage.store.sweep_objects(Duration::from_secs(3600)).await.unwrap(), 0);
+    assert_eq!(stage.object_files(), 2);
+    assert_eq!(stage.store.sweep_objects(Duration::ZERO).await.unwrap(), 1);
+    assert_eq!(stage.read_blob(sha256(b"named")).await.unwrap(), b"named");
+    assert_eq!(stage.object_files(), 1);
+}
+
+#[tokio::test]
+async fn a_blob_that_somebody_was_told_of_is_not_pruned_from_under_them() {
+    let stage = Stage::new().await;
+    stage.upload(b"output").await;
+    stage.age(3).await;
+    let name = rgrid_store::executions::BlobName { sha256: sha256(b"output"), size_bytes: 6 };
+    assert_eq!(stage.store.missing_blobs(stage.account, &[name]).await.unwrap(), []);
+    assert_eq!(stage.store.prune(stage.account).await.unwrap().blobs, 0);
+}
+
+#[tokio::test]
 async fn a_submission_never_loses_a_blob_to_the_collection() {
     let stage = Stage::new().await;
     for round in 0..40_u8 {

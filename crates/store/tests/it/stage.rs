@@ -24,6 +24,17 @@ pub(crate) fn sha256(bytes: &[u8]) -> Sha256 {
     Sha256(sha2::Sha256::digest(bytes).into())
 }
 
+/// Bytes that differ at every place where a mistake would show: each block of 4 KiB starts with its number.
+pub(crate) fn content(seed: u8, length: usize) -> Vec<u8> {
+    let mut bytes = vec![seed; length];
+    for (number, block) in bytes.chunks_mut(4096).enumerate() {
+        let stamp = (number as u64 ^ u64::from(seed) << 56).to_be_bytes();
+        let cut = block.len().min(8);
+        block[..cut].copy_from_slice(&stamp[8 - cut..]);
+    }
+    bytes
+}
+
 /// An id for a test: the same `seed` gives the same one.
 pub(crate) fn worker(seed: u8) -> WorkerId {
     WorkerId::new(1, [seed; 10])

@@ -1,17 +1,14 @@
 //! Stdin: every byte once and in order, bounded on its way, read again by a later attempt, gone at the end.
 
+use rgrid_core::outcome::Outcome;
 use rgrid_store::Error;
 use rgrid_store::attempts::AttemptAuth;
 use rgrid_store::stdin::{StdinWritten, UNREAD_BYTES_MAX};
 
-use crate::stage::Stage;
+use crate::crew::finish;
+use crate::stage::{Stage, content};
 
 const MIB: usize = 1 << 20;
-
-/// Bytes that differ at every place.
-fn content(length: usize) -> Vec<u8> {
-    (0..length).map(|at| ((at * 2_654_435_761) >> 11) as u8).collect()
-}
 
 impl Stage {
     async fn write(&self, a: &AttemptAuth, offset: u64, bytes: &[u8], eof: bool) -> StdinWritten {
@@ -82,7 +79,7 @@ async fn an_execution_without_stdin_takes_none_and_reads_an_end() {
 async fn the_writer_waits_for_its_reader() {
     let stage = Stage::new().await;
     let a = stage.running(true).await;
-    let bytes = content(10 * MIB);
+    let bytes = content(1, 10 * MIB);
     assert_eq!(stage.write(&a, 0, &bytes, true).await, wanted(UNREAD_BYTES_MAX));
     assert_eq!(stage.write(&a, UNREAD_BYTES_MAX, &bytes[8 * MIB..], true).await, wanted(UNREAD_BYTES_MAX));
     // A read of what follows the first MiB says that the first MiB was read.
@@ -108,7 +105,7 @@ async fn through(stage: &Stage, a: &AttemptAuth, bytes: &[u8]) -> Vec<u8> {
 async fn a_later_attempt_reads_all_of_it_again() {
     let stage = Stage::new().await;
     let first = stage.running(true).await;
-    let bytes = content(20 * MIB + 5);
+    let bytes = content(1, 20 * MIB + 5);
     assert!(through(&stage, &first, &bytes).await == bytes);
     let in_rows = stage.count("select sum(octet_length(bytes))::bigint from stdin_chunks").await;
     assert!(in_rows < 13 * MIB as i64, "what was read moves to objects: {in_rows}");
@@ -129,10 +126,20 @@ async fn a_later_attempt_reads_all_of_it_again() {
 }
 
 #[tokio::test]
+async fn a_finish_takes_its_stdin_with_it() {
+    let stage = Stage::new().await;
+    let a = stage.running(true).await;
+    stage.write(&a, 0, b"unread", true).await;
+    stage.store.finish(&a, &finish(Outcome::Exited { code: 0 }), [1; 32]).await.unwrap();
+    assert_eq!(stage.count("select count(*) from stdin_streams").await, 0);
+    assert!(!stage.write(&a, 0, b"unread", true).await.wanted);
+}
+
+#[tokio::test]
 async fn nothing_is_wanted_after_the_end_and_nothing_stays() {
     let stage = Stage::new().await;
     let a = stage.running(true).await;
-    let bytes = content(9 * MIB);
+    let bytes = content(1, 9 * MIB);
     through(&stage, &a, &bytes).await;
     assert!(stage.count("select count(*) from stdin_ranges").await > 0);
     stage.end_execution(a.execution_id, 0).await;
