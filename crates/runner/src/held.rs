@@ -37,6 +37,15 @@ pub(crate) struct Control {
     pub(crate) stale: CancellationToken,
 }
 
+/// Why a lease was not taken in.
+#[derive(Debug)]
+pub(crate) enum NotTaken {
+    /// It is held already.
+    Held,
+    /// No slot is free: it is to be handed back.
+    Full(AttemptRef),
+}
+
 struct Entry {
     attempt: AttemptRef,
     directive: watch::Sender<Directive>,
@@ -107,21 +116,17 @@ impl Holdings {
         self.state().entries.values().map(|e| e.attempt.held(e.directive.borrow().version)).collect()
     }
 
-    /// Takes a lease in; `None` when it is held already or no slot is free.
-    pub(crate) fn take(&self, lease: &Lease) -> Option<Control> {
+    /// Takes a lease in.
+    pub(crate) fn take(&self, lease: &Lease) -> Result<Control, NotTaken> {
         let key = (lease.execution_id.clone(), lease.attempt);
         let mut state = self.state();
         if state.entries.contains_key(&key) {
-            return None;
+            return Err(NotTaken::Held);
         }
-        let slot = state.free_slots.pop_first()?;
+        let attempt = attempt_of(lease);
+        let Some(slot) = state.free_slots.pop_first() else { return Err(NotTaken::Full(attempt)) };
         let lone = state.entries.values().all(|entry| entry.slot.is_none());
         let share = self.share(lease);
-        let attempt = AttemptRef {
-            execution_id: lease.execution_id.clone(),
-            attempt: lease.attempt,
-            token: lease.token.clone(),
-        };
         let directive = watch::Sender::new(lease.directive.clone());
         let stale = CancellationToken::new();
         let control = Control {
@@ -134,7 +139,7 @@ impl Holdings {
         state.entries.insert(key, Entry { attempt, directive, stale, slot: Some(slot), share });
         drop(state);
         self.changed();
-        Some(control)
+        Ok(control)
     }
 
     /// What the attempt is counted for.
@@ -203,4 +208,12 @@ impl Holdings {
 
 fn key(attempt: &AttemptRef) -> Key {
     (attempt.execution_id.clone(), attempt.attempt)
+}
+
+fn attempt_of(lease: &Lease) -> AttemptRef {
+    AttemptRef {
+        execution_id: lease.execution_id.clone(),
+        attempt: lease.attempt,
+        token: lease.token.clone(),
+    }
 }

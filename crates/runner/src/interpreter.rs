@@ -57,6 +57,12 @@ struct Answer {
     user_base: Option<PathBuf>,
 }
 
+impl Answer {
+    fn is(&self, wanted: Runtime) -> bool {
+        self.version.0 == 3 && Runtime::python(self.version.1) == Some(wanted)
+    }
+}
+
 /// An interpreter, ready to be bound into a sandbox.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Interpreter {
@@ -81,9 +87,13 @@ pub(crate) enum InterpreterError {
     Broken { path: PathBuf, reason: String },
 }
 
+/// Seconds and nanoseconds of the last change, and the inode.
+type FileStamp = (i64, i64, u64);
+
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct Remembered {
-    stamps: Vec<(PathBuf, Option<(i64, i64, u64)>)>,
+    /// What the answer depends on; `None` where nothing was.
+    stamps: Vec<(PathBuf, Option<FileStamp>)>,
     answer: Answer,
 }
 
@@ -108,21 +118,21 @@ impl Interpreters {
         wanted: Runtime,
         own: Option<&Path>,
     ) -> Result<Interpreter, InterpreterError> {
-        let mut broken = None;
         let named = format!("python{}", wanted.version());
-        let candidates = own
-            .map(Path::to_owned)
-            .into_iter()
-            .chain(on_path(&named))
-            .chain(on_path("python3"))
-            .chain(on_path("python"));
-        for candidate in candidates {
-            match self.ask(&candidate).await {
-                Ok(answer) if Runtime::python(answer.version.1) == Some(wanted) && answer.version.0 == 3 => {
-                    return Ok(interpreter(answer));
-                }
+        let mut broken = None;
+        if let Some(own) = own {
+            match self.ask(own).await {
+                Ok(answer) if answer.is(wanted) => return Ok(interpreter(answer)),
                 Ok(_) => {}
-                Err(error) => broken = broken.or(Some(error)),
+                Err(error) => broken = Some(error),
+            }
+        }
+        for candidate in [named.as_str(), "python3", "python"].into_iter().flat_map(on_path) {
+            match self.ask(&candidate).await {
+                Ok(answer) if answer.is(wanted) => return Ok(interpreter(answer)),
+                Ok(_) => {}
+                // A shim of a version that is not installed fails; that is no fault of the one who asks.
+                Err(error) => tracing::debug!(%error, "passed over"),
             }
         }
         Err(broken.unwrap_or(InterpreterError::NotInstalled { wanted }))
@@ -135,6 +145,10 @@ impl Interpreters {
             return Ok(known.answer.clone());
         }
         let answer = run(path).await?;
+        // A shim may lead to another interpreter tomorrow, without a change of its own.
+        if path.canonicalize().ok() != answer.executable.canonicalize().ok() {
+            return Ok(answer);
+        }
         let site = |folder: &&PathBuf| folder.ends_with("site-packages") || folder.ends_with("dist-packages");
         let mut stamped = vec![path.to_owned()];
         stamped.extend(answer.prefixes.first().map(|prefix| prefix.join("pyvenv.cfg")));
@@ -161,7 +175,7 @@ impl Interpreters {
     }
 }
 
-fn stamp_of(path: &Path) -> Option<(i64, i64, u64)> {
+fn stamp_of(path: &Path) -> Option<FileStamp> {
     let metadata = std::fs::metadata(path).ok()?;
     Some((metadata.mtime(), metadata.mtime_nsec(), metadata.ino()))
 }
@@ -266,8 +280,10 @@ mod tests {
         for (host, _) in &found.needs {
             assert!(host.exists() && !is_broad(host), "{host:?}");
         }
-        let again = Interpreters::open(folder.path());
-        assert_eq!(again.remembered().get(&python).map(|known| known.answer.clone()), Some(answer));
+        let real = answer.executable.clone();
+        let again = interpreters.ask(&real).await.unwrap();
+        let reopened = Interpreters::open(folder.path());
+        assert_eq!(reopened.remembered().get(&real).map(|known| known.answer.clone()), Some(again));
     }
 
     #[tokio::test]

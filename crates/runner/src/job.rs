@@ -1,7 +1,7 @@
 //! The life of one attempt: workspace and inputs and interpreter, then the sandbox with its logs, then outputs and
 //! the finish. Each step has a file of its own; this one knows their order and what ends it early.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ use crate::inputs::{self, Flights, InputError};
 use crate::interpreter::{Interpreter, InterpreterError, Interpreters};
 use crate::logs::{self, LogEnd};
 use crate::outputs::{self, OutputError, Outputs};
-use crate::sandbox::{JobEnd, JobExit, Sandbox, SandboxError};
+use crate::sandbox::{JobEnd, JobExit, Sandbox};
 use crate::supervise::{self, Why};
 use crate::upload::{self, UploadError};
 use crate::workspace::{Workspace, Workspaces};
@@ -92,7 +92,8 @@ fn chain(error: &dyn std::error::Error) -> String {
 pub(crate) async fn live(bench: Arc<Bench>, lease: Lease, mut control: Control) {
     let lease = Arc::new(lease);
     let attempt = control.attempt.clone();
-    let started = tokio::spawn(say_started(bench.client.clone(), attempt.clone(), control.stale.clone()));
+    let _held = HeldUntilDropped(bench.held.clone(), attempt.clone());
+    let mut started = tokio::spawn(say_started(bench.client.clone(), attempt.clone(), control.stale.clone()));
     let mut workspace = None;
     let ending = match prepare_or_end(&bench, &lease, &mut control).await {
         Ok(prepared) => run(&bench, &lease, &mut control, prepared, &mut workspace).await,
@@ -100,7 +101,10 @@ pub(crate) async fn live(bench: Arc<Bench>, lease: Lease, mut control: Control) 
     };
     bench.held.release_slot(&attempt);
     // The grid learns of the start before it learns of the end.
-    let _ = started.await;
+    tokio::select! {
+        _ = &mut started => {}
+        () = bench.stop.cancelled() => started.abort(),
+    }
     let told = async {
         match ending {
             Ending::Finish(finish) => tell(&bench.client, &attempt, &finish).await,
@@ -113,9 +117,17 @@ pub(crate) async fn live(bench: Arc<Bench>, lease: Lease, mut control: Control) 
         () = control.stale.cancelled() => {}
         () = stopped(&bench.stop, STOP_PATIENCE) => hand_back(&bench.client, &attempt).await,
     }
-    bench.held.remove(&attempt);
     if let Some(workspace) = workspace {
         tokio::task::spawn_blocking(|| Workspace::remove(workspace));
+    }
+}
+
+/// Names the attempt to the grid for as long as this lives, and not longer even if a bug of ours ends it.
+struct HeldUntilDropped(Arc<Holdings>, AttemptRef);
+
+impl Drop for HeldUntilDropped {
+    fn drop(&mut self) {
+        self.0.remove(&self.1);
     }
 }
 
@@ -135,7 +147,8 @@ async fn tell(client: &Client, attempt: &AttemptRef, finish: &Finish) {
     }
 }
 
-async fn hand_back(client: &Client, attempt: &AttemptRef) {
+/// Gives an attempt back unharmed.
+pub(crate) async fn hand_back(client: &Client, attempt: &AttemptRef) {
     match tokio::time::timeout(
         HAND_BACK_PATIENCE,
         retry::within(HAND_BACK_PATIENCE, || client.hand_back(attempt)),
@@ -254,6 +267,7 @@ async fn run(
         stderr: pipes.stderr_read,
         notices: notices_heard,
         directive: control.directive.clone(),
+        stale: control.stale.clone(),
         ended: ended.clone(),
         abandoned: abandoned.clone(),
     };
@@ -268,7 +282,7 @@ async fn run(
         Ok(running) => running,
         Err(error) => {
             *leftover = Some(workspace);
-            return Ending::sandbox_failed(refusal(&error));
+            return Ending::sandbox_failed(chain(&error));
         }
     };
     let feeder = pipes.stdin_write.map(|pipe| {
@@ -319,6 +333,11 @@ async fn run(
         Ok(Ok(LogEnd::Pushed { stdout_bytes, stderr_bytes })) => (stdout_bytes, stderr_bytes),
         Ok(Ok(LogEnd::Stale)) => return Ending::Stale,
         Ok(Ok(LogEnd::GaveUp)) => return Ending::HandBack,
+        Ok(Ok(LogEnd::Refused)) => {
+            return Ending::sandbox_failed(
+                "the grid did not take what the script printed; the runner's log says why",
+            );
+        }
         Ok(Err(error)) => {
             return Ending::sandbox_failed(format!("the script's output cannot be read: {error}"));
         }
@@ -340,11 +359,6 @@ async fn run(
     }))
 }
 
-/// What the user reads when a sandbox did not start.
-fn refusal(error: &SandboxError) -> String {
-    chain(error)
-}
-
 /// Why outputs did not come back.
 enum Lost {
     /// The attempt ends so instead.
@@ -358,7 +372,7 @@ async fn bring_back(
     attempt: &AttemptRef,
     workspace: Workspace,
     leftover: &mut Option<Workspace>,
-    root: &PathBuf,
+    root: &Path,
 ) -> Result<Outputs, Lost> {
     let failed = |error: &dyn std::error::Error| {
         Lost::Outcome(Outcome::SandboxFailed { message: format!("the outputs are lost: {}", chain(error)) })

@@ -36,7 +36,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::blob_cache::BlobCache;
-use crate::held::Holdings;
+use crate::held::{Holdings, NotTaken};
 use crate::inputs::Flights;
 use crate::interpreter::Interpreters;
 use crate::job::Bench;
@@ -220,14 +220,19 @@ async fn work(bench: Arc<Bench>) -> Result<(), Error> {
     ));
     let jobs = TaskTracker::new();
     let start = |lease: rgrid_api::workers::Lease| match bench.held.take(&lease) {
-        Some(control) => {
+        Ok(control) => {
             jobs.spawn(job::live(bench.clone(), lease, control));
         }
-        None => tracing::warn!(
-            execution = lease.execution_id,
-            attempt = lease.attempt,
-            "a lease that was not asked for"
-        ),
+        Err(NotTaken::Full(attempt)) => {
+            tracing::warn!(
+                execution = attempt.execution_id,
+                attempt = attempt.attempt,
+                "more than was asked for"
+            );
+            let client = bench.client.clone();
+            jobs.spawn(async move { job::hand_back(&client, &attempt).await });
+        }
+        Err(NotTaken::Held) => tracing::warn!(execution = lease.execution_id, "leased twice"),
     };
     tokio::select! {
         () = poll::leases(&bench.client, &bench.held, &standing, &bench.stop, start) => {}

@@ -44,8 +44,10 @@ pub(crate) enum LogEnd {
     },
     /// The attempt is not current any more.
     Stale,
-    /// The grid stayed away too long, or refused the log for good.
+    /// The grid stayed away too long.
     GaveUp,
+    /// The grid refused the log for good.
+    Refused,
 }
 
 /// The job's ends of the pipes are elsewhere; these are ours, and what is heard meanwhile.
@@ -58,6 +60,8 @@ pub(crate) struct Sources {
     pub(crate) notices: mpsc::Receiver<String>,
     /// Tells whether somebody follows.
     pub(crate) directive: watch::Receiver<Directive>,
+    /// Fires when the attempt is not current any more; a push may be the first to learn it.
+    pub(crate) stale: CancellationToken,
     /// The job has ended: what still keeps a pipe open is not waited for.
     pub(crate) ended: CancellationToken,
     /// Push no more: the patience is over, or nobody wants it.
@@ -65,6 +69,13 @@ pub(crate) struct Sources {
 }
 
 type Push = Pin<Box<dyn Future<Output = Result<LogsPushed, ClientError>> + Send>>;
+
+/// What a push said of the attempt.
+#[derive(PartialEq, Eq)]
+enum Pushed {
+    Known,
+    Stale,
+}
 
 struct Pump<'a> {
     client: &'a Client,
@@ -76,6 +87,8 @@ struct Pump<'a> {
     waiting_since: Instant,
     last_push: Option<Instant>,
     followed: bool,
+    /// The grid refused the log: the pipes are read on, for a log never ends a job, and what comes is dropped.
+    refused: bool,
     stderr_at_line_start: bool,
 }
 
@@ -98,6 +111,7 @@ pub(crate) async fn pump(
         waiting_since: Instant::now(),
         last_push: None,
         followed,
+        refused: false,
         stderr_at_line_start: true,
     };
     let mut push: Option<Push> = None;
@@ -112,8 +126,9 @@ pub(crate) async fn pump(
             () = sources.abandoned.cancelled() => return Ok(LogEnd::GaveUp),
             answer = async { push.as_mut().expect("guarded by the condition").await }, if push.is_some() => {
                 push = None;
-                if let Some(end) = pump.pushed(answer) {
-                    return Ok(end);
+                if pump.pushed(answer) == Pushed::Stale {
+                    sources.stale.cancel();
+                    return Ok(LogEnd::Stale);
                 }
             }
             () = tokio::time::sleep_until(due), if push.is_none() && !pump.waiting.is_empty() => {
@@ -122,6 +137,8 @@ pub(crate) async fn pump(
             ready = readable(&stdout), if room && stdout.is_some() => {
                 ready?;
                 pump.read(&mut stdout, Stream::Stdout, &mut buffer)?;
+                // A flood on one stream must not hold up the other.
+                pump.read(&mut stderr, Stream::Stderr, &mut buffer)?;
             }
             ready = readable(&stderr), if room && stderr.is_some() => {
                 ready?;
@@ -183,7 +200,8 @@ impl Pump<'_> {
         if stream == Stream::Stderr {
             self.stderr_at_line_start = bytes.last() == Some(&b'\n');
         }
-        if let Some(chunk) = self.limit.accept(stream, bytes, Utc::now()) {
+        let passed = self.limit.accept(stream, bytes, Utc::now());
+        if let Some(chunk) = passed.filter(|_| !self.refused) {
             self.enqueue(chunk);
         }
     }
@@ -236,18 +254,18 @@ impl Pump<'_> {
         })
     }
 
-    fn pushed(&mut self, answer: Result<LogsPushed, ClientError>) -> Option<LogEnd> {
+    fn pushed(&mut self, answer: Result<LogsPushed, ClientError>) -> Pushed {
         match answer {
-            Ok(pushed) => {
-                self.followed = pushed.followed;
-                None
-            }
-            Err(error) if retry::code(&error) == Some(ErrorCode::NotCurrent) => Some(LogEnd::Stale),
+            Ok(pushed) => self.followed = pushed.followed,
+            Err(error) if retry::code(&error) == Some(ErrorCode::NotCurrent) => return Pushed::Stale,
             Err(error) => {
                 tracing::error!(error = &error as &dyn std::error::Error, "the grid refuses the log");
-                Some(LogEnd::GaveUp)
+                self.refused = true;
+                self.waiting.clear();
+                self.waiting_bytes = 0;
             }
         }
+        Pushed::Known
     }
 
     /// Pushes what is left, one push after the other.
@@ -257,6 +275,9 @@ impl Pump<'_> {
         let spent = LogLimit::new(self.attempt.attempt, 0, Path::new(""));
         let mut tail: Tail = std::mem::replace(&mut self.limit, spent).into_tail();
         loop {
+            if self.refused {
+                return Ok(LogEnd::Refused);
+            }
             while self.waiting_bytes < limits::LOG_PUSH_BYTES
                 && let Some(chunk) = tail.next()
             {
@@ -271,8 +292,8 @@ impl Pump<'_> {
                 () = abandoned.cancelled() => return Ok(LogEnd::GaveUp),
                 answer = current => answer,
             };
-            if let Some(end) = self.pushed(answer) {
-                return Ok(end);
+            if self.pushed(answer) == Pushed::Stale {
+                return Ok(LogEnd::Stale);
             }
         }
     }

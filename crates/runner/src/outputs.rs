@@ -430,8 +430,8 @@ mod tests {
         let case = Case::new();
         fs::create_dir(case.at("/p/closed")).unwrap();
         fs::write(case.at("/p/closed/file"), "x").unwrap();
-        fs::set_permissions(case.at("/p/closed/file"), fs::Permissions::from_mode(0)).unwrap();
-        fs::set_permissions(case.at("/p/closed"), fs::Permissions::from_mode(0)).unwrap();
+        fs::set_permissions(case.at("/p/closed/file"), fs::Permissions::from_mode(0o000)).unwrap();
+        fs::set_permissions(case.at("/p/closed"), fs::Permissions::from_mode(0o000)).unwrap();
         let outputs = case.scan().unwrap();
         assert_eq!((outputs.artifacts[0].path.as_str(), outputs.artifacts[0].mode), ("/p/closed/file", 0));
         fs::write(case.at("/p/large"), vec![0; 1000]).unwrap();

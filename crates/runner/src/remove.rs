@@ -81,7 +81,7 @@ mod tests {
         let doomed = folder.path().join("doomed");
         fs::create_dir_all(doomed.join("closed/inner")).unwrap();
         std::os::unix::fs::symlink(&outside, doomed.join("closed/link")).unwrap();
-        fs::set_permissions(doomed.join("closed"), Permissions::from_mode(0)).unwrap();
+        fs::set_permissions(doomed.join("closed"), Permissions::from_mode(0o000)).unwrap();
         let mut deep = doomed.clone();
         for _ in 0..DEPTH_MAX + 50 {
             deep.push("d");

@@ -1,4 +1,5 @@
 //! A grid with one real runner: server, store and sandbox as they are in production, and a user who submits scripts.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -12,7 +13,6 @@ use rgrid_api::client::Client;
 use rgrid_api::executions::{CreateExecution, Execution, InputBody, ProgramBody};
 use rgrid_api::logs::{ReadLogs, Stream};
 use rgrid_runner::{Config, Error, JoinSource, NetworkPolicy};
-use rgrid_store::Store;
 use rgrid_store::keys::Role;
 use rgrid_store::testing::TestDatabase;
 use sha2::{Digest, Sha256};
@@ -35,7 +35,6 @@ pub(crate) struct Runner {
 /// Everything together.
 pub(crate) struct Grid {
     pub(crate) client: Client,
-    pub(crate) store: Store,
     pub(crate) runner: Runner,
     pub(crate) data: TempDir,
     url: String,
@@ -65,22 +64,12 @@ impl Grid {
         let url = format!("http://{}", listener.local_addr().unwrap());
         let server_stop = CancellationToken::new();
         let config = rgrid_server::Config { public_url: None, version: env!("CARGO_PKG_VERSION").to_owned() };
-        let serving = tokio::spawn(rgrid_server::run(config, store.clone(), listener, server_stop.clone()));
         let data = TempDir::new().unwrap();
         let token = store.create_join_token(None, Duration::from_secs(60)).await.unwrap();
+        let serving = tokio::spawn(rgrid_server::run(config, store, listener, server_stop.clone()));
         let runner = Runner::start(&url, JoinSource::Token(token), data.path().to_owned());
         let client = Client::new(&url, &key).unwrap();
-        Self {
-            client,
-            store,
-            runner,
-            data,
-            url,
-            runtime: runtime(),
-            server_stop,
-            serving,
-            _database: database,
-        }
+        Self { client, runner, data, url, runtime: runtime(), server_stop, serving, _database: database }
     }
 
     /// A script of the project.
