@@ -18,6 +18,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::resource::{Resource, UsageWho, getrusage, setrlimit};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill, sigprocmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::stat::Mode;
 use nix::unistd::{ForkResult, Gid, Pid, Uid};
 
 use super::plan::{Order, Plan, Report, c_string};
@@ -28,6 +29,9 @@ pub const LAUNCH_ARGUMENT: &str = "sandbox-launch";
 
 /// How much more likely than a system service a job is to be chosen when memory runs out.
 const OOM_SCORE: &str = "500";
+
+/// What is taken from the permission bits of a script's new files: what shells have by default.
+const SCRIPT_UMASK: nix::libc::mode_t = 0o022;
 
 /// A step that failed, and what the kernel said.
 type Failure = (&'static str, io::Error);
@@ -214,6 +218,8 @@ impl Prepared {
         step(4, nix::unistd::chdir(self.cwd.as_c_str()))?;
         step(5, self.rules.restrict_self().map_err(io::Error::other))?;
         step(5, kernel::install_filter(&self.filter))?;
+        // The grid's own files are nobody else's business; a script's are made as in anybody's shell.
+        nix::sys::stat::umask(Mode::from_bits_truncate(SCRIPT_UMASK));
         step(6, restore_signals())?;
         step(6, nix::unistd::execve(&self.program, &self.arguments, &self.environment))
     }
