@@ -5,6 +5,7 @@
 //! anything into `running`, so what was counted still holds at the end.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::Ordering;
 
 use rgrid_core::execution::Step;
 use rgrid_core::id::{AccountId, BatchId, ExecutionId, WorkerId};
@@ -24,6 +25,8 @@ use crate::{Result, Store, queue, secret};
 const LANES_MAX: i64 = 64;
 /// Lanes that are called empty in one round.
 const LANES_RETIRED_MAX: i64 = 1000;
+/// Lanes are looked through for empty ones this often.
+const LANES_RETIRED_EVERY_MS: u64 = 1000;
 /// The engine that places what is claimed here.
 const PLACED_BY: &str = "pool";
 
@@ -92,6 +95,7 @@ impl Store {
         }
         let taken = take(&mut transaction, &heads, &placed).await?;
         transaction.commit().await?;
+        self.retire_lanes_when_due();
         self.claimed(taken).await
     }
 
@@ -116,7 +120,29 @@ impl Store {
         Ok(claimed)
     }
 
-    /// Calls lanes empty that are, so that claims need not look at them. Now and then, by whoever claims.
+    /// Looks for empty lanes now and then, beside the claims that it makes faster.
+    fn retire_lanes_when_due(&self) {
+        let now = secret::unix_ms();
+        let due = |at: u64| now.saturating_sub(at) >= LANES_RETIRED_EVERY_MS;
+        let last = self.inner.lanes_retired_ms.load(Ordering::Relaxed);
+        let mine = || {
+            self.inner
+                .lanes_retired_ms
+                .compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed)
+                .is_ok()
+        };
+        if !due(last) || !mine() {
+            return;
+        }
+        let store = self.clone();
+        tokio::spawn(async move {
+            if let Err(error) = store.retire_lanes().await {
+                tracing::warn!(%error, "empty lanes could not be retired");
+            }
+        });
+    }
+
+    /// Calls lanes empty that are, so that claims need not look at them.
     pub async fn retire_lanes(&self) -> Result<u64> {
         let mut transaction = self.pool().begin().await?;
         let looked_empty: Vec<i64> = sqlx::query_scalar(include_str!("../queries/claim/retire_lanes.sql"))

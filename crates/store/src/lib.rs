@@ -42,6 +42,7 @@ pub mod workers;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use rgrid_core::Timestamp;
@@ -96,6 +97,8 @@ struct Inner {
     vault: Vault,
     notifier: Notifier,
     grid_id: OnceCell<GridId>,
+    /// When this process last looked for empty lanes, in milliseconds of Unix time.
+    lanes_retired_ms: AtomicU64,
 }
 
 impl Store {
@@ -112,7 +115,16 @@ impl Store {
         let objects = Objects::open(&config.objects)?;
         let vault = Vault::open(&config.vault_key_file)?;
         let notifier = Notifier::start(options);
-        Ok(Self { inner: Arc::new(Inner { pool, objects, vault, notifier, grid_id: OnceCell::new() }) })
+        Ok(Self {
+            inner: Arc::new(Inner {
+                pool,
+                objects,
+                vault,
+                notifier,
+                grid_id: OnceCell::new(),
+                lanes_retired_ms: AtomicU64::new(0),
+            }),
+        })
     }
 
     /// Fails when the database does not answer.

@@ -17,15 +17,9 @@ with recursive waiting_account as (
 offer as (
     select * from unnest($1::integer[], $2::bigint[], $3::bigint[]) as o (cpu_millis, memory_bytes, disk_bytes)
 ),
-running as materialized (
-    select account_id, batch_id, count(*)::integer as count
-    from attempts
-    where state = 'running'
-    group by account_id, batch_id
-),
-account as (
+account as materialized (
     select w.account_id, (
-        select coalesce(sum(r.count), 0)::integer from running r where r.account_id = w.account_id
+        select count(*)::integer from attempts r where r.account_id = w.account_id and r.state = 'running'
     ) as running
     from waiting_account w
     where w.account_id is not null
@@ -36,12 +30,15 @@ chosen as (
     cross join lateral (
         (
             select l.id, l.account_id, l.batch_id, l.priority, l.cpu_millis, l.memory_bytes, l.disk_bytes,
-                b.parallel - coalesce(r.count, 0) as batch_room
+                b.parallel - r.count as batch_room
             from lanes l
             left join batches b on b.id = l.batch_id
-            left join running r on r.batch_id = l.batch_id
+            cross join lateral (
+                select count(*)::integer from attempts r
+                where r.account_id = l.account_id and r.batch_id = l.batch_id and r.state = 'running'
+            ) r
             where l.account_id = a.account_id and l.head_age is not null
-                and (b.parallel is null or b.parallel > coalesce(r.count, 0))
+                and (b.parallel is null or b.parallel > r.count)
                 and exists (
                     select from offer o
                     where o.cpu_millis >= l.cpu_millis and o.memory_bytes >= l.memory_bytes
@@ -54,13 +51,16 @@ chosen as (
         union all
         (
             select l.id, l.account_id, l.batch_id, l.priority, l.cpu_millis, l.memory_bytes, l.disk_bytes,
-                b.parallel - coalesce(r.count, 0) as batch_room
+                b.parallel - r.count as batch_room
             from lanes l
             left join batches b on b.id = l.batch_id
-            left join running r on r.batch_id = l.batch_id
+            cross join lateral (
+                select count(*)::integer from attempts r
+                where r.account_id = l.account_id and r.batch_id = l.batch_id and r.state = 'running'
+            ) r
             where l.account_id = a.account_id
                 and l.head_age < now() - make_interval(secs => $6::bigint / 1000.0)
-                and (b.parallel is null or b.parallel > coalesce(r.count, 0))
+                and (b.parallel is null or b.parallel > r.count)
                 and not exists (
                     select from offer o
                     where o.cpu_millis >= l.cpu_millis and o.memory_bytes >= l.memory_bytes
