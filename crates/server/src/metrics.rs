@@ -2,16 +2,21 @@
 //!
 //! Labels are routes, methods and status codes: closed sets. No id, name or address ever becomes a label.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::OnceLock;
 use std::time::Instant;
 
 use axum::extract::{MatchedPath, Request};
 use axum::middleware::Next;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
+use futures_util::FutureExt;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use rgrid_api::error::ErrorCode;
 use rgrid_core::execution::Status;
 use rgrid_core::worker::WorkerStatus;
 use rgrid_store::census::Census;
+
+use crate::error::Refused;
 
 /// Requests that were answered.
 pub(crate) const REQUESTS: &str = "rgrid_http_requests_total";
@@ -71,7 +76,12 @@ pub(crate) async fn measure(request: Request, next: Next) -> Response {
         _ => "other".to_owned(),
     };
     let begun = Instant::now();
-    let response = next.run(request).await;
+    let answered = AssertUnwindSafe(next.run(request)).catch_unwind().await;
+    // The panic hook has logged where; the caller gets an answer, and other requests go on.
+    let response = answered.unwrap_or_else(|_| {
+        tracing::error!(route, method, "a handler panicked");
+        Refused::new(ErrorCode::Internal, "the grid failed, and not by your doing").into_response()
+    });
     let seconds = begun.elapsed().as_secs_f64();
     let status = response.status().as_u16();
     tracing::debug!(route, method, status, seconds, "request");

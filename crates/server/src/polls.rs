@@ -237,3 +237,129 @@ pub(crate) async fn hand_back(app: &App, claimed: Claimed) {
         tracing::warn!(execution = %auth.execution_id, error = %Causes(&error), "an unwanted attempt stays until it is missed");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use rgrid_core::id::{AccountId, ExecutionId};
+    use rgrid_core::limits;
+    use rgrid_core::submission::{Draft, Program, Submission, Wanted};
+    use rgrid_core::worker::Capacity;
+    use rgrid_store::attempts::{AttemptRow, AttemptState};
+    use rgrid_store::directives::DirectiveRow;
+
+    use super::*;
+
+    fn worker(n: u8) -> WorkerId {
+        WorkerId::new(0, [n; 10])
+    }
+
+    fn poll(n: u8) -> Poll {
+        Poll {
+            worker_id: worker(n),
+            slots: 1,
+            free: Capacity { cpu_millis: 1, memory_bytes: 1, disk_bytes: 1 },
+        }
+    }
+
+    fn submission() -> Submission {
+        let home: rgrid_core::path::AbsolutePath = "/home".parse().unwrap();
+        let draft = Draft {
+            name: None,
+            program: Program::Module("this".to_owned()),
+            args: Vec::new(),
+            cwd: home.clone(),
+            project_root: home,
+            inputs: Vec::new(),
+            runtime: rgrid_core::runtime::DEFAULT_RUNTIME,
+            interpreter: None,
+            environment: BTreeMap::new(),
+            stdin: false,
+            wanted: Wanted::default(),
+            timeout: limits::TIMEOUT,
+            grace: limits::GRACE,
+            retries: 0,
+            retry_on: Vec::new(),
+            network: true,
+            output_roots: Vec::new(),
+            outputs: Vec::new(),
+            priority: 0,
+            metadata: BTreeMap::new(),
+        };
+        draft.parse().unwrap()
+    }
+
+    fn claimed(n: u8) -> Claimed {
+        let execution_id = ExecutionId::new(0, [n; 10]);
+        Claimed {
+            worker_id: worker(n),
+            account_id: AccountId::new(0, [0; 10]),
+            attempt: AttemptRow {
+                execution_id,
+                number: 1,
+                worker_id: worker(n),
+                placed_by: "pool".to_owned(),
+                claimed_at: rgrid_core::Timestamp::UNIX_EPOCH,
+                started_at: None,
+                ended_at: None,
+                state: AttemptState::Running,
+                outcome: None,
+            },
+            token: "token".to_owned(),
+            submission: submission(),
+            directive: DirectiveRow {
+                execution_id,
+                attempt: 1,
+                version: 1,
+                cancel: None,
+                timeout: limits::TIMEOUT,
+                followed: false,
+            },
+        }
+    }
+
+    #[tokio::test]
+    async fn an_attempt_whose_poll_is_gone_comes_back_and_nothing_of_the_poll_stays() {
+        let polls = Polls::default();
+        let (gone, mut stays) = (polls.enter(poll(1)).unwrap(), polls.enter(poll(2)).unwrap());
+        let batch = polls.batch_after(0);
+        drop(gone);
+        let undelivered = polls.deliver(&batch, vec![claimed(1), claimed(2)]);
+        assert_eq!(undelivered, [claimed(1)]);
+        assert_eq!(stays.claimed().await, [claimed(2)]);
+        drop(stays);
+        assert!(polls.waiting().polls.is_empty() && polls.waiting().tickets.is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_poll_that_leaves_during_a_claim_takes_what_the_claim_brings() {
+        let polls = Polls::default();
+        let place = polls.enter(poll(1)).unwrap();
+        let batch = polls.batch_after(0);
+        let leaving = place.leave();
+        let delivering = async {
+            tokio::task::yield_now().await;
+            polls.deliver(&batch, vec![claimed(1)])
+        };
+        let (taken, undelivered) = tokio::join!(leaving, delivering);
+        assert_eq!((taken.len(), undelivered.len()), (1, 0));
+    }
+
+    #[tokio::test]
+    async fn polls_are_served_oldest_first_and_none_twice_in_a_round() {
+        let polls = Polls::default();
+        let _places: Vec<_> = (0..=u8::MAX).map(|n| polls.enter(poll(n)).unwrap()).collect();
+        let mut served = Vec::new();
+        let mut ticket = 0;
+        loop {
+            let batch = polls.batch_after(ticket);
+            assert!(batch.len() <= CLAIM_POLLS_MAX);
+            let Some((last, _)) = batch.last() else { break };
+            ticket = *last;
+            served.extend(batch.iter().map(|(_, poll)| poll.worker_id));
+            assert!(polls.deliver(&batch, Vec::new()).is_empty());
+        }
+        assert_eq!(served, (0..=u8::MAX).map(worker).collect::<Vec<_>>());
+    }
+}

@@ -74,7 +74,7 @@ pub(crate) async fn start(
         heartbeats,
         follows: Follows::default(),
         metrics: metrics::recorder(),
-        openapi: routes::openapi(&config.version).into(),
+        openapi: routes::openapi(&config).into(),
         version: config.version,
         shutdown,
     }));

@@ -24,14 +24,13 @@ use rgrid_api::error::{ErrorBody, ErrorCode};
 use utoipa::OpenApi;
 use utoipa::openapi::path::Operation;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
-use utoipa::openapi::{ContentBuilder, Ref, RefOr, ResponseBuilder};
+use utoipa::openapi::{ContentBuilder, Ref, RefOr, ResponseBuilder, Server};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::auth;
 use crate::error::Refused;
-use crate::metrics;
 use crate::state::App;
+use crate::{Config, auth, metrics};
 
 /// The front page of the document; paths come from the handlers.
 #[derive(OpenApi)]
@@ -119,9 +118,10 @@ pub(crate) fn router(app: App) -> Router {
 }
 
 /// The OpenAPI document, as it is served.
-pub(crate) fn openapi(version: &str) -> Vec<u8> {
+pub(crate) fn openapi(config: &Config) -> Vec<u8> {
     let mut document = table().into_openapi();
-    document.info.version = version.to_owned();
+    document.info.version = config.version.clone();
+    document.servers = config.public_url.as_deref().map(|url| vec![Server::new(url)]);
     let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).bearer_format("rg_...").build();
     let components = document.components.get_or_insert_default();
     components.security_schemes.insert("key".to_owned(), RefOr::T(SecurityScheme::Http(bearer)));

@@ -91,10 +91,7 @@ impl Grid {
     pub(crate) async fn runner(&self) -> Runner {
         let token = self.store.create_join_token(None, Duration::from_secs(60)).await.unwrap();
         let joined = client(self.url(), "").join(&join(&token)).await.unwrap();
-        Runner {
-            client: client(self.url(), &joined.credential),
-            worker_id: joined.worker_id,
-        }
+        Runner { client: client(self.url(), &joined.credential), worker_id: joined.worker_id }
     }
 }
 

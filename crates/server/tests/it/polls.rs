@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
+use rgrid_api::error::ErrorCode;
 use rgrid_api::outcome::CancelledByBody;
 use rgrid_api::workers::Heartbeat;
 
 use crate::harness::{Grid, attempt_of, client, code, module, submit};
-use rgrid_api::error::ErrorCode;
 
 /// Longer than any test waits: an answer that comes earlier came for a reason.
 const LONG: Duration = Duration::from_secs(20);
@@ -130,4 +130,32 @@ async fn a_join_token_works_once_and_nonsense_does_not_join() {
     assert_eq!(code(anybody.join(&old).await), ErrorCode::VersionRefused);
     let workers = grid.client().workers().await.unwrap().workers;
     assert_eq!((workers.len(), workers[0].status.as_str(), workers[0].slots), (1, "active", 2));
+}
+
+#[tokio::test]
+async fn a_worker_that_shall_leave_is_told_in_its_open_poll_and_by_its_heartbeat() {
+    let grid = Grid::start().await;
+    let runner = grid.runner().await;
+    let worker = runner.worker_id.parse().unwrap();
+    let poll = tokio::spawn(async move { (runner.poll(1, Vec::new(), LONG).await, runner) });
+    let term = grid.store.lead("test").await.unwrap().expect("nobody else leads");
+    assert!(grid.store.mark_draining(&term, worker, "it is too old").await.unwrap());
+    let (answer, runner) = poll.await.unwrap();
+    assert!(answer.drain && answer.leases.is_empty());
+    assert!(runner.client.heartbeat(&Heartbeat { holding: Vec::new() }).await.unwrap().drain);
+    submit(&grid.client(), &module()).await;
+    assert!(runner.poll(1, Vec::new(), Duration::ZERO).await.leases.is_empty(), "it takes nothing new");
+}
+
+#[tokio::test]
+async fn heartbeats_of_one_flush_are_all_answered() {
+    let grid = Grid::start().await;
+    let (one, other) = (grid.runner().await, grid.runner().await);
+    let beat = Heartbeat { holding: Vec::new() };
+    let beats = [&one, &one, &other, &one, &other].map(|runner| runner.client.heartbeat(&beat));
+    for answer in futures_util::future::join_all(beats).await {
+        assert!(!answer.unwrap().drain);
+    }
+    let workers = grid.client().workers().await.unwrap().workers;
+    assert!(workers.iter().all(|worker| worker.last_heartbeat_at.is_some()));
 }
