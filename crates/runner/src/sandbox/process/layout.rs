@@ -108,7 +108,8 @@ impl Layout {
         Ok(arguments.0)
     }
 
-    fn make_root(&self, root: &Path) -> io::Result<()> {
+    /// Makes every mount point that is the same for all jobs.
+    pub(super) fn make_root(&self, root: &Path) -> io::Result<()> {
         let own = fs::symlink_metadata(root)?;
         if !own.is_dir() {
             return Err(io::Error::from(io::ErrorKind::NotADirectory));

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream as StdUnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
 
@@ -119,7 +119,24 @@ impl Sandbox {
             slots,
             root,
         };
-        Ok(Self { machine: Arc::new(machine) })
+        let sandbox = Self { machine: Arc::new(machine) };
+        sandbox.make_networks_ahead();
+        Ok(sandbox)
+    }
+
+    /// The first slot has its network by now; the others get theirs while nobody waits.
+    fn make_networks_ahead(&self) {
+        if matches!(self.machine.network, Network::Host | Network::None(_)) {
+            return;
+        }
+        let machine = Arc::clone(&self.machine);
+        tokio::spawn(async move {
+            for number in 1..u32::try_from(machine.slots.len()).unwrap_or(0) {
+                if let Ok(mut occupied) = machine.occupy(number).await {
+                    occupied.open_network().await;
+                }
+            }
+        });
     }
 
     /// How it isolates and limits.
@@ -144,6 +161,11 @@ impl Sandbox {
     #[must_use]
     pub fn workspace_folder(&self, slot: u32) -> PathBuf {
         self.machine.data_folder.join("sandbox").join(format!("slot-{slot}"))
+    }
+
+    /// Makes a folder ready to be a job's root, ahead of [`start`](Self::start), which otherwise does it.
+    pub fn prepare_root(&self, root: &Path) -> io::Result<()> {
+        self.machine.layout.make_root(root)
     }
 
     /// Starts a job; returns when its program runs.
@@ -265,18 +287,24 @@ impl Occupied {
         Ok(Parts { command, control, info, cgroup, limits: job.limits, root: job.root })
     }
 
-    /// Lets the next job in; with a new network, if this one could leave something in its own.
+    /// Lets the next job in; with a new network, if this one can have left something in its own.
     fn vacate(mut self) {
-        if !self.networked {
+        if !self.networked || self.slot.network.as_ref().is_some_and(SlotNetwork::is_untouched) {
             return;
         }
-        tokio::spawn(async move {
-            self.slot.network = None;
-            match self.machine.network.open(self.number).await {
-                Ok(network) => self.slot.network = Some(network),
-                Err(error) => tracing::warn!(%error, slot = self.number, "no network ahead for the next job"),
-            }
-        });
+        self.slot.network = None;
+        tokio::spawn(async move { self.open_network().await });
+    }
+
+    /// Makes the slot's network for the job to come; it tries again itself if this fails.
+    async fn open_network(&mut self) {
+        if self.slot.network.is_some() {
+            return;
+        }
+        match self.machine.network.open(self.number).await {
+            Ok(network) => self.slot.network = Some(network),
+            Err(error) => tracing::warn!(%error, slot = self.number, "no network ahead for the next job"),
+        }
     }
 }
 

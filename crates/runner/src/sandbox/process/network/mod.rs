@@ -57,7 +57,7 @@ pub(super) struct SlotNetwork {
     /// What `resolv.conf` says inside.
     pub(super) resolver: String,
     /// What must live as long.
-    _held: Option<pasta::Held>,
+    held: Option<pasta::Held>,
     /// What it was made for; when this changes it is made anew.
     seen: Seen,
 }
@@ -109,7 +109,7 @@ impl Network {
             Self::Pasta(pasta) => pasta.open().await,
             Self::Host => {
                 let resolver = fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
-                Ok(SlotNetwork { namespaces: Vec::new(), resolver, _held: None, seen: Seen::now() })
+                Ok(SlotNetwork { namespaces: Vec::new(), resolver, held: None, seen: Seen::now() })
             }
             Self::None(why) => Err(SandboxError::NoNetwork(why.clone())),
         }
@@ -130,6 +130,23 @@ impl SlotNetwork {
         self.seen == Seen::now()
     }
 
+    /// Whether no packet was ever sent in it, not even on its loopback: then nothing of a job can be left there.
+    pub(super) fn is_untouched(&self) -> bool {
+        let sent = match (&self.held, self.namespaces.as_slice()) {
+            (Some(held), _) => sent_packets(&format!("/proc/{}/net", held.holder)),
+            (None, [(namespace, _)]) => std::thread::scope(|scope| {
+                // The counters are shown to who is inside, and a thread that entered is of no other use.
+                let inside = scope.spawn(|| {
+                    nix::sched::setns(namespace, nix::sched::CloneFlags::CLONE_NEWNET).ok()?;
+                    sent_packets("/proc/thread-self/net")
+                });
+                inside.join().ok().flatten()
+            }),
+            (None, _) => None,
+        };
+        sent == Some(0)
+    }
+
     /// Descriptors of its namespaces, for a process that enters them.
     pub(super) fn namespaces(&self) -> std::io::Result<Vec<(OwnedFd, libc::c_int)>> {
         self.namespaces.iter().map(|(file, kind)| Ok((file.try_clone()?, *kind))).collect()
@@ -143,6 +160,23 @@ impl Seen {
             resolver: fs::read_to_string("/etc/resolv.conf").unwrap_or_default(),
         }
     }
+}
+
+/// Packets sent in a network, but for the neighbours' talk that IPv6 starts by itself.
+fn sent_packets(folder: &str) -> Option<u64> {
+    let four = fs::read_to_string(format!("{folder}/snmp")).ok()?;
+    let mut lines = four.lines().filter(|line| line.starts_with("Ip:"));
+    let (names, values) = (lines.next()?, lines.next()?);
+    let column = names.split(' ').position(|name| name == "OutRequests")?;
+    let four: u64 = values.split(' ').nth(column)?.parse().ok()?;
+    let six = fs::read_to_string(format!("{folder}/snmp6")).unwrap_or_default();
+    let count = |name: &str| -> u64 {
+        let value = six
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix([' ', '\t'])?.trim().parse().ok());
+        value.unwrap_or(0)
+    };
+    Some(four + count("Ip6OutRequests").saturating_sub(count("Icmp6OutMsgs")))
 }
 
 /// What may not be reached, by family, as the operator allows it.

@@ -41,6 +41,8 @@ pub(crate) struct Pasta {
 /// What keeps a slot's namespaces. The end of the holder's stdin is its end.
 #[derive(Debug)]
 pub(crate) struct Held {
+    /// The process that lives in the namespaces.
+    pub(super) holder: u32,
     _holder_stdin: ChildStdin,
     _pasta: Child,
 }
@@ -99,12 +101,12 @@ impl Pasta {
         let mut slot = SlotNetwork {
             namespaces,
             resolver: format!("nameserver {GATEWAY_V4}\n{options}"),
-            _held: None,
+            held: None,
             seen,
         };
         let namespaces = slot.namespaces().map_err(SandboxError::system("copy a descriptor"))?;
         run("ip", &["-batch", "-"], &self.routes(), Entry { namespaces, ..Entry::default() }).await?;
-        slot._held = Some(Held { _holder_stdin: stdin, _pasta: pasta });
+        slot.held = Some(Held { holder, _holder_stdin: stdin, _pasta: pasta });
         Ok(slot)
     }
 

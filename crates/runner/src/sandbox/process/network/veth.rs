@@ -138,7 +138,7 @@ impl Veth {
         Ok(SlotNetwork {
             namespaces: vec![(namespace, libc::CLONE_NEWNET)],
             resolver: names + &options,
-            _held: None,
+            held: None,
             seen,
         })
     }
