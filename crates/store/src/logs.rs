@@ -378,3 +378,33 @@ async fn write(
         .await?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn piece(offset: u64, length: usize) -> LogPiece {
+        let at = Timestamp::UNIX_EPOCH;
+        LogPiece { stream: LogStream::Stdout, offset, bytes: vec![b'x'; length], gap_bytes: 0, at }
+    }
+
+    #[test]
+    fn what_is_beyond_all_bounds_becomes_a_gap_and_the_log_goes_on() {
+        let mut standing = Standing { kept_bytes: KEPT_BYTES_MAX - 10, ..Standing::default() };
+        let accepted = standing.accept(&[piece(0, 8), piece(8, 5), piece(13, 2)]).unwrap();
+        let kept: Vec<(u64, usize, u64)> =
+            accepted.iter().map(|piece| (piece.offset, piece.bytes.len(), piece.gap_bytes)).collect();
+        assert_eq!(kept, [(0, 8, 0), (8, 0, 5), (13, 2, 0)]);
+        assert_eq!((standing.sizes.stdout, standing.kept_bytes), (15, KEPT_BYTES_MAX));
+    }
+
+    #[test]
+    fn only_what_is_new_of_a_piece_is_taken() {
+        assert_eq!(piece(10, 5).after(15), None);
+        assert_eq!(piece(10, 5).after(3), Some(piece(10, 5)));
+        assert_eq!(piece(10, 5).after(12), Some(piece(12, 3)));
+        let gap = LogPiece { gap_bytes: 5, ..piece(10, 0) };
+        assert_eq!(gap.clone().after(12), Some(LogPiece { gap_bytes: 3, ..piece(12, 0) }));
+        assert_eq!(gap.after(15), None);
+    }
+}

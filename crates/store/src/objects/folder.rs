@@ -232,7 +232,11 @@ impl Folder {
         };
         while let Some((number, mut state)) = self.hashing.next(key) {
             let start = u64::from(number - 1) * part_bytes;
-            if hash(&file, start..start + part_bytes, &mut state).is_err() {
+            // The last part is shorter, and ends the file.
+            let hashed = file
+                .metadata()
+                .and_then(|found| hash(&file, start..found.len().min(start + part_bytes), &mut state));
+            if hashed.is_err() {
                 return self.hashing.forget(key);
             }
             self.hashing.hashed(key, number, state);

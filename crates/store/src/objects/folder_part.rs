@@ -127,7 +127,7 @@ impl PartWritten {
     pub(super) fn recorded(self) {
         let PartClaim { folder, key, part, .. } = self.claim;
         if folder.hashing.recorded(key, part.number, self.state) {
-            // A part that others follow is as long as any but the last, and the last is never hashed ahead alone.
+            // Only the last part may be shorter, and it starts where the others end.
             let part_bytes =
                 if part.number > 1 { part.range.start / u64::from(part.number - 1) } else { part.range.end };
             tokio::task::spawn_blocking(move || folder.hash_on(key, part_bytes));

@@ -100,3 +100,64 @@ impl Hashing {
         self.objects().remove(&key);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(number: u128) -> ObjectKey {
+        format!("{number:032x}").parse().unwrap()
+    }
+
+    fn after(hashing: &Hashing, number: u32) -> Sha256 {
+        hashing.before(key(1), number).unwrap().chain_update([number as u8])
+    }
+
+    #[test]
+    fn a_part_is_hashed_as_it_passes_when_all_before_it_are() {
+        let hashing = Hashing::default();
+        assert!(hashing.before(key(1), 2).is_none());
+        assert!(!hashing.recorded(key(1), 1, Some(after(&hashing, 1))));
+        assert!(!hashing.recorded(key(1), 2, Some(after(&hashing, 2))));
+        let (parts, state) = hashing.so_far(key(1));
+        assert_eq!((parts, state.finalize()), (2, Sha256::digest([1, 2])));
+        hashing.forget(key(1));
+        assert_eq!(hashing.so_far(key(1)).0, 0);
+    }
+
+    #[test]
+    fn parts_that_came_early_are_hashed_by_one_once_all_before_them_are() {
+        let hashing = Hashing::default();
+        assert!(!hashing.recorded(key(1), 3, None));
+        assert!(!hashing.recorded(key(1), 2, None));
+        assert!(hashing.recorded(key(1), 1, Some(after(&hashing, 1))), "2 and 3 are there: hash on");
+        assert!(!hashing.recorded(key(1), 5, None), "somebody hashes on");
+        for expected in [2, 3] {
+            let (number, state) = hashing.next(key(1)).unwrap();
+            assert_eq!(number, expected);
+            hashing.hashed(key(1), number, state.chain_update([number as u8]));
+        }
+        assert!(hashing.next(key(1)).is_none(), "4 is not there");
+        assert!(hashing.recorded(key(1), 4, Some(after(&hashing, 4))), "5 is");
+        assert_eq!(hashing.so_far(key(1)).1.finalize(), Sha256::digest([1, 2, 3, 4]));
+    }
+
+    #[test]
+    fn a_state_from_before_is_not_taken_for_a_later_one() {
+        let hashing = Hashing::default();
+        let early = after(&hashing, 1);
+        hashing.recorded(key(1), 1, Some(early.clone()));
+        hashing.hashed(key(1), 3, early.clone());
+        assert!(!hashing.recorded(key(1), 3, Some(early)));
+        assert_eq!(hashing.so_far(key(1)).0, 1);
+    }
+
+    #[test]
+    fn how_much_is_remembered_is_bounded() {
+        let hashing = Hashing::default();
+        for number in 0..2 * HASHED_AHEAD_MAX as u128 {
+            hashing.recorded(key(number), 1, None);
+        }
+        assert_eq!(hashing.objects().len(), HASHED_AHEAD_MAX);
+    }
+}

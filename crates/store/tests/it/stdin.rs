@@ -1,5 +1,6 @@
 //! Stdin: every byte once and in order, bounded on its way, read again by a later attempt, gone at the end.
 
+use rgrid_core::limits::STDIN_BYTES_MAX;
 use rgrid_core::outcome::Outcome;
 use rgrid_store::Error;
 use rgrid_store::attempts::AttemptAuth;
@@ -52,6 +53,16 @@ async fn holes_bytes_after_the_end_and_readers_ahead_are_refused() {
     assert!(matches!(write(3, b"d", false).await, Err(Error::Invalid { field: "offset", .. })));
     assert!(matches!(write(1 << 30, b"d", false).await, Err(Error::Invalid { .. })));
     assert!(matches!(stage.store.read_stdin(&a, 4, 10).await, Err(Error::Invalid { .. })));
+}
+
+#[tokio::test]
+async fn more_than_the_limit_is_refused_by_name() {
+    let stage = Stage::new().await;
+    let a = stage.running(true).await;
+    stage.write(&a, 0, b"x", false).await;
+    stage.execute(format!("update stdin_streams set received_bytes = {STDIN_BYTES_MAX}")).await;
+    let beyond = stage.store.write_stdin(stage.account, a.execution_id, STDIN_BYTES_MAX, b"y", false).await;
+    assert!(matches!(beyond, Err(Error::TooLarge { what: "stdin", limit: STDIN_BYTES_MAX })), "{beyond:?}");
 }
 
 #[tokio::test]
