@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use nix::sys::prctl;
 use nix::sys::signal::Signal;
+use nix::sys::stat::{Mode, umask};
 use rgrid_runner::{JoinSource, NetworkPolicy};
 use tokio_util::sync::CancellationToken;
 
@@ -16,6 +17,9 @@ use crate::embedded::tools;
 
 pub(crate) fn run(args: &RunnerArgs) -> ExitCode {
     let (embedded, parent) = (args.embedded, args.parent);
+    // Jobs inherit it: files that a script makes shall look as they do where most people work. What is ours and secret
+    // is made so by name.
+    umask(Mode::S_IWGRP | Mode::S_IWOTH);
     let configure = |settings: &mut crate::config::Settings| {
         if let Some(parent) = parent {
             tie_to(parent)?;
