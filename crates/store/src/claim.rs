@@ -60,6 +60,7 @@ pub struct Claimed {
 
 /// A queued execution, where it stands in the queue, and what its lane says.
 struct Head {
+    now: Timestamp,
     lane_id: i64,
     age: Timestamp,
     running: u32,
@@ -86,8 +87,10 @@ impl Store {
             return Ok(Vec::new());
         }
         let heads = heads(&mut transaction, &offers).await?;
-        let now: Timestamp =
-            sqlx::query_scalar(include_str!("../queries/claim/now.sql")).fetch_one(&mut *transaction).await?;
+        let Some(now) = heads.first().map(|head| head.now) else {
+            transaction.rollback().await?;
+            return Ok(Vec::new());
+        };
         let placed = placement::place(&offers, &candidates(&heads), &load(&heads), now);
         if placed.is_empty() {
             transaction.rollback().await?;
@@ -235,6 +238,7 @@ impl Head {
         let room: Option<i32> = row.try_get("batch_room")?;
         let age = row.try_get("age")?;
         Ok(Self {
+            now: row.try_get("now")?,
             lane_id: row.try_get("lane_id")?,
             age,
             running: row.number32("running")?,

@@ -129,7 +129,7 @@ impl Store {
 
     /// Fails when the database does not answer.
     pub async fn ping(&self) -> Result<()> {
-        sqlx::query("select 1").execute(self.pool()).await?;
+        sqlx::query(include_str!("../queries/grid/ping.sql")).execute(self.pool()).await?;
         Ok(())
     }
 
@@ -140,7 +140,7 @@ impl Store {
 
     /// PostgreSQL's clock: the one that decides about leases and deadlines.
     pub async fn now(&self) -> Result<Timestamp> {
-        Ok(sqlx::query_scalar("select clock_timestamp()").fetch_one(self.pool()).await?)
+        Ok(sqlx::query_scalar(include_str!("../queries/grid/now.sql")).fetch_one(self.pool()).await?)
     }
 
     /// The grid's id, made by `migrate`.
@@ -198,6 +198,9 @@ fn connect_options(url: &str, application_name: &str) -> Result<PgConnectOptions
     Ok(options.application_name(application_name).statement_cache_capacity(STATEMENTS_CACHED).options([
         ("statement_timeout", STATEMENT_TIMEOUT.as_millis().to_string()),
         ("idle_in_transaction_session_timeout", IDLE_IN_TRANSACTION_TIMEOUT.as_millis().to_string()),
+        // Every query of ours has its index. A plan that was made while a table was small is kept, and must not become a
+        // walk through a million rows.
+        ("enable_seqscan", "off".to_owned()),
         // Short transactional statements: compiling them costs more than it gives.
         ("jit", "off".to_owned()),
     ]))

@@ -42,7 +42,7 @@ impl Store {
         let new = |version: &i64| !before.contains(version);
         let versions = applied(&mut connection).await?.into_iter().filter(new).collect();
         let grid_id = GridId::new(secret::unix_ms(), secret::random());
-        sqlx::query(include_str!("../queries/accounts/make_grid.sql"))
+        sqlx::query(include_str!("../queries/grid/make.sql"))
             .bind(grid_id.to_string())
             .execute(&mut connection)
             .await?;
@@ -65,15 +65,13 @@ impl Store {
 
     pub(crate) async fn read_grid_id(&self) -> Result<GridId> {
         let text: String =
-            sqlx::query_scalar(include_str!("../queries/accounts/grid.sql")).fetch_one(self.pool()).await?;
+            sqlx::query_scalar(include_str!("../queries/grid/id.sql")).fetch_one(self.pool()).await?;
         row::parsed("grid id", &text)
     }
 }
 
 async fn applied(connection: &mut PgConnection) -> Result<Vec<i64>> {
-    let read = sqlx::query_scalar("select version from _sqlx_migrations where success order by version")
-        .fetch_all(connection)
-        .await;
+    let read = sqlx::query_scalar(include_str!("../queries/grid/versions.sql")).fetch_all(connection).await;
     match read {
         Err(sqlx::Error::Database(refusal)) if refusal.code().as_deref() == Some(UNDEFINED_TABLE) => {
             Ok(Vec::new())

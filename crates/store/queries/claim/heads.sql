@@ -72,8 +72,8 @@ chosen as (
         )
     ) chosen
 )
-select c.running, c.id as lane_id, c.account_id, c.batch_id, c.priority, c.cpu_millis, c.memory_bytes, c.disk_bytes,
-    c.batch_room, head.age, head.execution_id
+select clock_timestamp() as now, c.running, c.id as lane_id, c.account_id, c.batch_id, c.priority, c.cpu_millis,
+    c.memory_bytes, c.disk_bytes, c.batch_room, head.age, head.execution_id
 from chosen c
 cross join lateral (
     select q.age, q.execution_id
