@@ -23,6 +23,8 @@ use crate::state::App;
 
 /// Polls that one replica lets wait.
 pub(crate) const POLLS_WAITING_MAX: usize = 20_000;
+/// Polls of one worker: more than a machine has places.
+const POLLS_OF_WORKER_MAX: usize = 1000;
 /// After a claim that failed, the next waits this long.
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_millis(500);
 
@@ -37,31 +39,27 @@ pub(crate) struct Polls {
 struct Waiting {
     last_ticket: u64,
     polls: BTreeMap<u64, Waiter>,
-    /// The newest ticket of each worker that waits.
-    tickets: HashMap<WorkerId, u64>,
+    /// How many polls of each worker wait.
+    of_worker: HashMap<WorkerId, usize>,
 }
 
 impl Waiting {
-    fn remove(&mut self, ticket: u64) -> Option<Waiter> {
-        let waiter = self.polls.remove(&ticket)?;
-        if self.tickets.get(&waiter.poll.worker_id) == Some(&ticket) {
-            self.tickets.remove(&waiter.poll.worker_id);
-        }
-        Some(waiter)
+    fn insert(&mut self, waiter: Waiter) -> u64 {
+        self.last_ticket += 1;
+        *self.of_worker.entry(waiter.poll.worker_id).or_default() += 1;
+        self.polls.insert(self.last_ticket, waiter);
+        self.last_ticket
     }
 
-    /// Answers a worker's older poll with nothing, after the claim that counts with it if there is one.
-    fn dismiss(&mut self, worker: WorkerId) {
-        let Some(&ticket) = self.tickets.get(&worker) else { return };
-        match self.polls.get_mut(&ticket) {
-            Some(waiter) if waiter.claiming => waiter.leaving = true,
-            Some(_) | None => {
-                if let Some(waiter) = self.remove(ticket) {
-                    // Nobody listening is as good as an answer.
-                    let _ = waiter.answer.send(Vec::new());
-                }
+    fn remove(&mut self, ticket: u64) -> Option<Waiter> {
+        let waiter = self.polls.remove(&ticket)?;
+        if let Some(count) = self.of_worker.get_mut(&waiter.poll.worker_id) {
+            *count -= 1;
+            if *count == 0 {
+                self.of_worker.remove(&waiter.poll.worker_id);
             }
         }
+        Some(waiter)
     }
 }
 
@@ -89,19 +87,18 @@ impl Polls {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Lets a poll wait. A worker has one poll: an older one of it is answered with nothing.
+    /// Lets a poll wait. A worker may have several, for places that became free one after the other.
     pub(crate) fn enter(&self, poll: Poll) -> Result<Place<'_>, Refused> {
         let (sender, answer) = oneshot::channel();
         let mut waiting = self.waiting();
         if waiting.polls.len() >= POLLS_WAITING_MAX {
             return Err(Refused::new(ErrorCode::TooManyRequests, "too many runners wait at this replica"));
         }
-        waiting.dismiss(poll.worker_id);
-        waiting.last_ticket += 1;
-        let ticket = waiting.last_ticket;
-        let waiter = Waiter { poll, answer: sender, claiming: false, tried: false, leaving: false };
-        waiting.polls.insert(ticket, waiter);
-        waiting.tickets.insert(poll.worker_id, ticket);
+        if waiting.of_worker.get(&poll.worker_id).is_some_and(|count| *count >= POLLS_OF_WORKER_MAX) {
+            return Err(Refused::new(ErrorCode::TooManyRequests, "too many polls of this worker wait"));
+        }
+        let ticket =
+            waiting.insert(Waiter { poll, answer: sender, claiming: false, tried: false, leaving: false });
         drop(waiting);
         self.arrived.notify_one();
         Ok(Place { polls: self, ticket, answer, _alive: metrics::Alive::new(metrics::POLLS_WAITING) })
@@ -119,30 +116,53 @@ impl Polls {
             .collect()
     }
 
-    /// Gives each poll of a claim what was claimed for its worker; answers what nobody waits for any more.
-    fn deliver(&self, batch: &[(u64, Poll)], mut claimed: Vec<Claimed>) -> Vec<Claimed> {
+    /// Gives each poll of a claim what was claimed for its worker, as much as it has places for; answers what nobody
+    /// waits for any more.
+    fn deliver(&self, batch: &[(u64, Poll)], claimed: Vec<Claimed>) -> Vec<Claimed> {
+        let mut by_worker: HashMap<WorkerId, Vec<Claimed>> = HashMap::new();
+        for one in claimed {
+            by_worker.entry(one.worker_id).or_default().push(one);
+        }
         let mut waiting = self.waiting();
         let mut undelivered = Vec::new();
         for (ticket, poll) in batch {
-            let (for_it, rest) = claimed.into_iter().partition(|claimed| claimed.worker_id == poll.worker_id);
-            let for_it: Vec<Claimed> = for_it;
-            claimed = rest;
-            let Some(waiter) = waiting.polls.get_mut(ticket) else {
-                undelivered.extend(for_it);
-                continue;
-            };
+            let Some(waiter) = waiting.polls.get_mut(ticket) else { continue };
             waiter.claiming = false;
             waiter.tried = true;
-            if (waiter.leaving || waiter.answer.is_closed() || !for_it.is_empty())
+            if waiter.answer.is_closed() {
+                waiting.remove(*ticket);
+                continue;
+            }
+            let share = by_worker
+                .get_mut(&poll.worker_id)
+                .map_or_else(Vec::new, |rest| rest.drain(..rest.len().min(poll.slots as usize)).collect());
+            if (waiter.leaving || !share.is_empty())
                 && let Some(waiter) = waiting.remove(*ticket)
-                && let Err(unwanted) = waiter.answer.send(for_it)
+                && let Err(unwanted) = waiter.answer.send(share)
             {
                 undelivered.extend(unwanted);
             }
         }
-        undelivered.extend(claimed);
+        undelivered.extend(by_worker.into_values().flatten());
         undelivered
     }
+}
+
+/// What the store is asked: one poll a worker, for all places that its polls offer. The newest says what is free.
+fn asked(batch: &[(u64, Poll)]) -> Vec<Poll> {
+    let mut asked: Vec<Poll> = Vec::with_capacity(batch.len());
+    let mut places: HashMap<WorkerId, usize> = HashMap::new();
+    for (_, poll) in batch {
+        let place = *places.entry(poll.worker_id).or_insert(asked.len());
+        match asked.get_mut(place) {
+            Some(together) => {
+                together.slots = together.slots.saturating_add(poll.slots);
+                together.free = poll.free;
+            }
+            None => asked.push(*poll),
+        }
+    }
+    asked
 }
 
 impl Place<'_> {
@@ -205,9 +225,8 @@ async fn claim_round(app: &App) -> bool {
         let batch = app.polls.batch_after(ticket);
         let Some((last, _)) = batch.last() else { return true };
         ticket = *last;
-        let asked: Vec<Poll> = batch.iter().map(|(_, poll)| *poll).collect();
         let begun = Instant::now();
-        let (claimed, failed) = match app.store.claim(&asked).await {
+        let (claimed, failed) = match app.store.claim(&asked(&batch)).await {
             Ok(claimed) => (claimed, false),
             Err(error) => {
                 tracing::warn!(error = %Causes(&error), "a claim failed");
@@ -329,7 +348,7 @@ mod tests {
         assert_eq!(undelivered, [claimed(1)]);
         assert_eq!(stays.claimed().await, [claimed(2)]);
         drop(stays);
-        assert!(polls.waiting().polls.is_empty() && polls.waiting().tickets.is_empty());
+        assert!(polls.waiting().polls.is_empty() && polls.waiting().of_worker.is_empty());
     }
 
     #[tokio::test]
@@ -344,6 +363,20 @@ mod tests {
         };
         let (taken, undelivered) = tokio::join!(leaving, delivering);
         assert_eq!((taken.len(), undelivered.len()), (1, 0));
+    }
+
+    #[tokio::test]
+    async fn polls_of_one_worker_are_asked_as_one_and_share_what_comes() {
+        let polls = Polls::default();
+        let places = [1, 2, 1].map(|n| polls.enter(poll(n)).unwrap());
+        let batch = polls.batch_after(0);
+        let asked: Vec<_> = asked(&batch).iter().map(|poll| (poll.worker_id, poll.slots)).collect();
+        assert_eq!(asked, [(worker(1), 2), (worker(2), 1)]);
+        assert_eq!(polls.deliver(&batch, vec![claimed(1), claimed(1), claimed(1)]).len(), 1);
+        let [mut first, second, mut third] = places;
+        assert_eq!((first.claimed().await.len(), third.claimed().await.len()), (1, 1));
+        drop(second);
+        assert!(polls.waiting().polls.is_empty());
     }
 
     #[tokio::test]

@@ -76,23 +76,17 @@ async fn a_follower_and_an_extension_are_told_to_the_runner() {
 }
 
 #[tokio::test]
-async fn a_workers_newer_poll_takes_the_place_of_an_older_one() {
+async fn polls_of_one_worker_wait_side_by_side() {
     let grid = Grid::start().await;
+    let me = grid.client();
     let runner = grid.runner().await;
-    let older = tokio::spawn({
-        let client = runner.client.clone();
-        let request = rgrid_api::workers::LeaseRequest {
-            slots: 1,
-            free: crate::harness::CAPACITY,
-            holding: Vec::new(),
-            wait_ms: LONG.as_millis() as u64,
-        };
-        async move { client.lease(&request).await.unwrap() }
-    });
-    // Whichever came first is answered with nothing when the other comes.
-    let newer = tokio::spawn(async move { runner.poll(1, Vec::new(), LONG).await });
-    let (first, _) = futures_util::future::select(older, newer).await.factor_first();
-    assert!(first.unwrap().leases.is_empty());
+    let polls = [runner.poll(1, Vec::new(), LONG), runner.poll(1, Vec::new(), LONG)];
+    let submissions = async {
+        submit(&me, &module()).await;
+        submit(&me, &module()).await;
+    };
+    let (answers, ()) = tokio::join!(futures_util::future::join_all(polls), submissions);
+    assert!(answers.iter().all(|answer| answer.leases.len() == 1), "{answers:?}");
 }
 
 #[tokio::test]
