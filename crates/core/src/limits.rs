@@ -58,6 +58,9 @@ pub const IDEMPOTENCY_KEPT: Duration = Duration::from_secs(24 * 3600);
 /// Logs, outputs and unused blobs are kept this long.
 pub const RETENTION: Duration = Duration::from_secs(30 * 24 * 3600);
 
+/// Objects outlive their rows by this: the age of the oldest backup that may be restored (SEMANTICS section 5).
+pub const OBJECTS_OUTLIVE_ROWS: Duration = Duration::from_secs(7 * 24 * 3600);
+
 /// A log above this keeps its first and last halves.
 pub const LOG_BYTES_MAX: u64 = 64 << 20;
 /// PostgreSQL holds at most this much of an attempt's log; older ranges move to objects.

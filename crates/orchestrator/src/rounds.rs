@@ -12,12 +12,14 @@ use rgrid_store::Store;
 use rgrid_store::leadership::Term;
 use rgrid_store::notify::Nudge;
 use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::apply::{Round, apply};
 use crate::cloud::{Cloud, Listing};
 use crate::error::Error;
+use crate::housekeeping;
 use crate::observe::{Failures, view};
 
 /// A round is made at least this often.
@@ -57,12 +59,15 @@ pub async fn run<C: Cloud>(
     tracing::info!(holder = %config.holder, provider = cloud.name(), "orchestrator starting");
     let mut nudges = store.nudges();
     let mut state = State::default();
+    let (leads, lead_seen) = watch::channel(false);
+    let house = tokio::spawn(housekeeping::run(store.clone(), lead_seen, shutdown.clone()));
     tracing::info!("orchestrator started");
     for (_, title) in DUTIES {
         tracing::info!("{title} started");
     }
     while !shutdown.is_cancelled() {
         state.round(&config, &store, &cloud).await;
+        leads.send_if_modified(|leads| std::mem::replace(leads, state.term.is_some()) != state.term.is_some());
         let timer = tokio::time::sleep(ROUND_PERIOD);
         tokio::pin!(timer);
         loop {
@@ -82,6 +87,9 @@ pub async fn run<C: Cloud>(
         }
     }
     cloud.close().await;
+    if let Err(panic) = house.await {
+        tracing::error!(error = &panic as &dyn std::error::Error, "housekeeping ended badly");
+    }
     if state.term.is_some()
         && let Err(error) = store.resign(&config.holder).await
     {
