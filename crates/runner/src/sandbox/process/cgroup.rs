@@ -61,8 +61,8 @@ impl Cgroups {
         Some(Self { hierarchies })
     }
 
-    /// Makes a job's group with its limits.
-    pub(super) fn make_job(&self, name: &str, limits: &JobLimits) -> io::Result<JobCgroup> {
+    /// Makes a job's group.
+    pub(super) fn make_job(&self, name: &str) -> io::Result<JobCgroup> {
         let mut job = JobCgroup { folders: Vec::new() };
         for hierarchy in &self.hierarchies {
             let folder = hierarchy.folder.join(name);
@@ -70,8 +70,7 @@ impl Cgroups {
             if !known {
                 fs::create_dir(&folder)?;
             }
-            job.folders.push((Hierarchy { folder: folder.clone(), ..hierarchy.clone() }, !known));
-            limit(hierarchy, &folder, limits)?;
+            job.folders.push((Hierarchy { folder, ..hierarchy.clone() }, !known));
         }
         Ok(job)
     }
@@ -159,8 +158,8 @@ fn prepare(version: Version, controller: &str, base: &Path, folder: &Path) -> io
     }
 }
 
-fn limit(hierarchy: &Hierarchy, folder: &Path, limits: &JobLimits) -> io::Result<()> {
-    let set = |file: &str, value: String| fs::write(folder.join(file), value);
+fn limit(hierarchy: &Hierarchy, limits: &JobLimits) -> io::Result<()> {
+    let set = |file: &str, value: String| fs::write(hierarchy.folder.join(file), value);
     let quota = (u64::from(limits.cpu_millis) * CPU_PERIOD_US / 1000).max(CPU_QUOTA_US_MIN);
     let processes = u64::from(limits.processes) + OWN_PROCESSES;
     match (hierarchy.controller, hierarchy.version) {
@@ -197,6 +196,11 @@ pub(super) struct JobCgroup {
 }
 
 impl JobCgroup {
+    /// Sets its limits.
+    pub(super) fn limit(&self, limits: &JobLimits) -> io::Result<()> {
+        self.folders.iter().try_for_each(|(hierarchy, _)| limit(hierarchy, limits))
+    }
+
     /// Opens what a process writes to in order to join.
     pub(super) fn doors(&self) -> io::Result<Vec<OwnedFd>> {
         self.own_folders()

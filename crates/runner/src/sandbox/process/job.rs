@@ -2,8 +2,6 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixStream as StdUnixStream;
-use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -11,34 +9,23 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde::Deserialize;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
-use tokio::net::UnixStream;
 use tokio::net::unix::OwnedWriteHalf;
 use tokio::net::unix::pipe;
-use tokio::process::{Child, ChildStderr, Command};
+use tokio::process::{Child, ChildStderr};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::super::{JobEnd, JobExit, JobLimits, JobSpec, SandboxError};
-use super::Occupied;
+use super::super::{JobEnd, JobExit, JobSpec, SandboxError};
 use super::cgroup::JobCgroup;
 use super::plan::{Order, Report};
+use super::slot::Occupied;
+use super::standby::Filled;
 use super::watch::{Exceeded, Watch};
 
 /// How long bubblewrap and the launcher may take until the job's program runs.
 const START_DEADLINE: Duration = Duration::from_secs(30);
 /// What bubblewrap may say when it fails.
 const COMPLAINT_BYTES_MAX: u64 = 4096;
-
-/// What `prepare` made.
-#[derive(Debug)]
-pub(super) struct Parts {
-    pub(super) command: Command,
-    pub(super) control: StdUnixStream,
-    pub(super) info: OwnedFd,
-    pub(super) cgroup: Option<JobCgroup>,
-    pub(super) limits: JobLimits,
-    pub(super) root: PathBuf,
-}
 
 /// A job that runs. Dropping it kills it.
 #[derive(Debug)]
@@ -51,37 +38,39 @@ pub struct RunningJob {
 type Reports = tokio::io::Lines<BufReader<tokio::net::unix::OwnedReadHalf>>;
 
 impl RunningJob {
-    /// Starts bubblewrap and waits until the launcher has started the program.
-    pub(super) async fn start(job: JobSpec, occupied: Occupied) -> Result<Self, SandboxError> {
-        let job_slot = job.slot;
-        let Parts { command, control, info, cgroup, limits, root } = occupied.prepare(job)?;
-        let system = SandboxError::system;
-        let mut child = occupied.machine.spawner.spawn(command).await.map_err(system("start bubblewrap"))?;
-        let stderr = child.stderr.take().expect("it was asked for");
-        control.set_nonblocking(true).map_err(system("set up a socket"))?;
-        let control = UnixStream::from_std(control).map_err(system("set up a socket"))?;
+    /// Hands the job to its sandbox and waits until the launcher has started the program.
+    pub(super) async fn start(job: JobSpec, mut occupied: Occupied) -> Result<Self, SandboxError> {
+        let (slot, root, limits) = (job.slot, job.root.clone(), job.limits);
+        let Filled { mut tree, stderr, info, control } = match occupied.fill(job).await {
+            Ok(filled) => filled,
+            Err(error) => {
+                occupied.vacate();
+                return Err(error);
+            }
+        };
         let (reports, orders) = control.into_split();
         let mut reports = BufReader::new(reports).lines();
         let started =
             tokio::time::timeout(START_DEADLINE, next_report(&mut reports)).await.unwrap_or_default();
-        let mut tree = Tree { child, first: None, cgroup };
         match started {
             Some(Report::Started) => {}
             Some(Report::Failed { step, errno }) => {
                 tree.end().await;
+                occupied.vacate();
                 return Err(SandboxError::Launch { step, source: io::Error::from_raw_os_error(errno) });
             }
             Some(Report::Ended { .. }) | None => {
                 tree.kill();
                 let said = complaint(stderr).await;
                 tree.end().await;
+                occupied.vacate();
                 return Err(SandboxError::Broken(said));
             }
         }
         tree.first = first_process(info).await;
         let (ended, end) = watch::channel(None);
         let kill = CancellationToken::new();
-        let watch = Watch::new(job_slot, tree.first, root, limits, false);
+        let watch = Watch::new(slot, tree.first, root, limits, false);
         let supervisor = Supervisor { tree, reports, kill: kill.clone(), watch, occupied };
         tokio::spawn(async move {
             let end = supervisor.run().await;
@@ -170,12 +159,12 @@ async fn first_process(info: OwnedFd) -> Option<Pid> {
 
 /// The job's processes as the host sees them.
 #[derive(Debug)]
-struct Tree {
+pub(super) struct Tree {
     /// Bubblewrap outside: it ends when process 1 has, and that when nothing is left.
-    child: Child,
+    pub(super) child: Child,
     /// Process 1 inside.
-    first: Option<Pid>,
-    cgroup: Option<JobCgroup>,
+    pub(super) first: Option<Pid>,
+    pub(super) cgroup: Option<JobCgroup>,
 }
 
 /// SIGKILL to all of it, whatever has been set up so far.
@@ -197,7 +186,7 @@ impl Tree {
     }
 
     /// Kills what is left and removes the group.
-    async fn end(mut self) {
+    pub(super) async fn end(mut self) {
         self.kill();
         let _ = self.child.wait().await; // fails only for one that was waited for
         if let Some(cgroup) = self.cgroup {

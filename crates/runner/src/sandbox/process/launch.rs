@@ -6,7 +6,7 @@
 
 use std::ffi::{CString, OsString};
 use std::fs::File;
-use std::io::{self, Read, Seek, Write};
+use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd, RawFd};
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
@@ -22,7 +22,7 @@ use nix::sys::stat::Mode;
 use nix::unistd::{ForkResult, Gid, Pid, Uid};
 
 use super::plan::{Order, Plan, Report, c_string};
-use super::{kernel, landlock, seccomp};
+use super::{kernel, landlock, seccomp, standby};
 
 /// The first argument that makes a program a launcher.
 pub const LAUNCH_ARGUMENT: &str = "sandbox-launch";
@@ -47,25 +47,10 @@ pub fn launch_main(arguments: &[OsString]) -> i32 {
     }
 }
 
-/// Descriptors the runner passes, by their numbers in the arguments.
-struct Inherited {
-    control: UnixStream,
-    plan: File,
-    stdio: [OwnedFd; 3],
-}
-
-impl Inherited {
-    fn take(arguments: &[OsString]) -> io::Result<Self> {
-        let mut numbers =
-            arguments.iter().map(|text| text.to_str().and_then(|text| text.parse::<RawFd>().ok()));
-        let mut next = || kernel::inherited(numbers.next().flatten().unwrap_or(-1));
-        Ok(Self { control: next()?.into(), plan: next()?.into(), stdio: [next()?, next()?, next()?] })
-    }
-}
-
 fn run(arguments: &[OsString]) -> io::Result<()> {
-    let Inherited { mut control, plan, stdio } = Inherited::take(arguments)?;
-    match start(plan, stdio) {
+    let number = arguments.first().and_then(|text| text.to_str()?.parse::<RawFd>().ok());
+    let mut control = UnixStream::from(kernel::inherited(number.unwrap_or(-1))?);
+    match standby::receive(&control).map_err(|source| ("read the plan", source)).and_then(start) {
         Ok((program, signals)) => {
             send(&mut control, &Report::Started)?;
             attend(&mut control, program, &signals)
@@ -84,8 +69,7 @@ fn send(control: &mut UnixStream, report: &Report) -> io::Result<()> {
 }
 
 /// Starts the job's program; returns its process and where SIGCHLD is read.
-fn start(plan: File, stdio: [OwnedFd; 3]) -> Result<(Pid, SignalFd), Failure> {
-    let plan = read_plan(plan).map_err(|source| ("read the plan", source))?;
+fn start((plan, stdio): (Plan, [OwnedFd; 3])) -> Result<(Pid, SignalFd), Failure> {
     let prepared = Prepared::new(plan, stdio)?;
     let mut child_signals = SigSet::empty();
     child_signals.add(Signal::SIGCHLD);
@@ -129,13 +113,6 @@ fn start(plan: File, stdio: [OwnedFd; 3]) -> Result<(Pid, SignalFd), Failure> {
             Ok((child, signals))
         }
     }
-}
-
-fn read_plan(mut file: File) -> io::Result<Plan> {
-    let mut text = Vec::new();
-    file.rewind()?;
-    file.read_to_end(&mut text)?;
-    Ok(serde_json::from_slice(&text)?)
 }
 
 /// Everything made ready before the fork.

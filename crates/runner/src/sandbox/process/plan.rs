@@ -1,6 +1,6 @@
 //! What the runner tells the launcher and what the launcher answers. Both ends in one file.
 //!
-//! The plan travels in a memory file, never in arguments or environment variables: those are in the process list, and
+//! The plan travels over a socket, never in arguments or environment variables: those are in the process list, and
 //! `LD_PRELOAD` of a job must not reach bubblewrap.
 
 use std::ffi::OsString;
