@@ -2,6 +2,7 @@
 //! another account's job, and 10,000 open batches. DESIGN section 12 has the target: at most twice as long.
 //!
 //! `cargo bench -p rgrid-store --bench claim [-- PART OF A NAME]`; `RGRID_BENCH_SNAPSHOT=1` holds an old snapshot open meanwhile.
+#![expect(clippy::print_stdout, reason = "a bench prints what it measured")]
 
 use std::time::{Duration, Instant};
 

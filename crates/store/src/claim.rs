@@ -21,12 +21,15 @@ use crate::directives::DirectiveRow;
 use crate::row::{self, Columns};
 use crate::{Result, Store, queue, secret};
 
-/// Lanes of one account that one claim looks at.
-const LANES_MAX: i64 = 64;
+/// Lanes of one account that one claim looks at, for each attempt that it could hand out: each holds at least one that
+/// fits some worker, and the other may do where that one does not fit beside what was placed before it.
+const LANES_PER_ATTEMPT: usize = 2;
+/// And at least so many.
+const LANES_MIN: usize = 8;
 /// Lanes that are called empty in one round.
 const LANES_RETIRED_MAX: i64 = 1000;
 /// Lanes are looked through for empty ones this often.
-const LANES_RETIRED_EVERY_MS: u64 = 1000;
+const LANES_RETIRED_EVERY_MS: u64 = 5000;
 /// The engine that places what is claimed here.
 const PLACED_BY: &str = "pool";
 
@@ -209,12 +212,14 @@ async fn offers(connection: &mut PgConnection, polls: &BTreeMap<WorkerId, Poll>)
 async fn heads(connection: &mut PgConnection, offers: &[Offer]) -> Result<Vec<Head>> {
     let sizes = largest(offers);
     let slots: usize = offers.iter().map(|offer| offer.slots as usize).sum();
+    let attempts = slots.min(limits::CLAIM_ATTEMPTS_MAX);
+    let lanes = (attempts * LANES_PER_ATTEMPT).max(LANES_MIN);
     let rows = sqlx::query(include_str!("../queries/claim/heads.sql"))
         .bind(sizes.iter().map(|size| row::integer(size.cpu_millis)).collect::<Vec<_>>())
         .bind(sizes.iter().map(|size| row::bigint(size.memory_bytes)).collect::<Vec<_>>())
         .bind(sizes.iter().map(|size| row::bigint(size.disk_bytes)).collect::<Vec<_>>())
-        .bind(i64::try_from(slots.min(limits::CLAIM_ATTEMPTS_MAX)).unwrap_or(i64::MAX))
-        .bind(LANES_MAX)
+        .bind(i64::try_from(attempts).unwrap_or(i64::MAX))
+        .bind(i64::try_from(lanes).unwrap_or(i64::MAX))
         .bind(row::millis(limits::RESERVE_AFTER))
         .fetch_all(connection)
         .await?;
