@@ -2,12 +2,14 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::path::Path;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rgrid_runner::sandbox::{JobEnd, JobExit, SandboxError};
 
-use crate::ground::{Ground, HOSTILE, Job, in_every_mode, job};
+use crate::ground::{Ground, HOSTILE, Job, in_every_mode, job, launcher};
 
 #[test]
 fn an_exit_code_is_never_taken_for_a_signal() {
@@ -191,6 +193,36 @@ fn nothing_of_a_job_outlives_it() {
         drop(dropped);
         until("a dropped job is gone", || !is_running(&marker)).await;
         ground.sandbox.close().await;
+    });
+}
+
+#[test]
+fn nothing_of_a_killed_runner_stays_but_what_the_next_one_cleans_up() {
+    in_every_mode(async || {
+        let ground = Ground::new(|_| {}).await;
+        let folder = ground.folder.path().join("killed");
+        let marker = format!("job-of-{}", std::process::id());
+        let mut command = Command::new(launcher());
+        command.arg("runner").arg(&folder).arg(&marker).stdout(Stdio::piped());
+        let mut runner = command.spawn().unwrap();
+        let mut said = String::new();
+        BufReader::new(runner.stdout.take().unwrap()).read_line(&mut said).unwrap();
+        assert_eq!(said, "running\n");
+        assert!(is_running(&marker));
+        runner.kill().unwrap();
+        runner.wait().unwrap();
+        until("the job has died with its runner", || !is_running(&marker)).await;
+        ground.sandbox.close().await;
+        // The next one, of the same kind.
+        let next = Ground::new(|config| config.data_folder.clone_from(&folder)).await;
+        next.sandbox.close().await;
+        if next.root {
+            let listed = |program: &str, arguments: &[&str]| {
+                String::from_utf8(Command::new(program).args(arguments).output().unwrap().stdout).unwrap()
+            };
+            assert_eq!(listed("nft", &["list", "tables"]), "");
+            assert!(!listed("ip", &["link"]).contains("rgrid"));
+        }
     });
 }
 

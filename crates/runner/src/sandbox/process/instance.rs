@@ -1,10 +1,11 @@
 //! The number of this runner among all that run on this machine, and what a killed one left behind.
 //!
 //! Names of interfaces and groups, user numbers and addresses follow from it, so two runners never share any. It is
-//! held by a file lock: when a runner dies the kernel gives its number back, and whoever takes it next cleans up.
+//! held by a file lock: when a runner is killed the kernel gives its number back, and whoever starts next cleans up.
 
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Read, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::super::SandboxError;
@@ -25,33 +26,74 @@ const FIRST_UID_SMALL: u32 = 32_000;
 pub(super) struct Instance {
     number: u32,
     root: bool,
+    path: PathBuf,
     _lock: File,
 }
 
+/// What was found under a number.
+enum Found {
+    /// Its runner lives, or it is of another network namespace, where we cannot clean up.
+    Taken,
+    /// Nothing: free to take.
+    Free(Instance),
+    /// A runner that was killed.
+    Stale(Instance),
+}
+
 impl Instance {
-    /// Takes the lowest free number.
-    pub(super) fn take(data_folder: &Path, root: bool) -> Result<Self, SandboxError> {
+    /// Takes a number; returns also those of killed runners, held until they are cleaned up.
+    pub(super) fn take(data_folder: &Path, root: bool) -> Result<(Self, Vec<Self>), SandboxError> {
         let folder = if root { PathBuf::from(MEETING_PLACE) } else { data_folder.join("sandbox") };
-        fs::create_dir_all(&folder).map_err(SandboxError::system(format!("make {}", folder.display())))?;
+        let failed =
+            |source| SandboxError::System { step: format!("take a number in {}", folder.display()), source };
+        fs::create_dir_all(&folder).map_err(failed)?;
+        let network = network_namespace();
+        let (mut own, mut stale) = (None, Vec::new());
         for number in 0..INSTANCES_MAX {
             let path = folder.join(format!("runner-{number}.lock"));
-            let step = || format!("open {}", path.display());
-            let file = File::options()
-                .create(true)
-                .truncate(false)
-                .write(true)
-                .open(&path)
-                .map_err(|source| SandboxError::System { step: step(), source })?;
-            match file.try_lock() {
-                Ok(()) => return Ok(Self { number, root, _lock: file }),
-                Err(fs::TryLockError::WouldBlock) => {}
-                Err(fs::TryLockError::Error(source)) => {
-                    return Err(SandboxError::System { step: step(), source });
-                }
+            if own.is_some() && !path.exists() {
+                continue;
+            }
+            match Self::look(number, root, path, &network).map_err(failed)? {
+                Found::Taken => {}
+                Found::Free(instance) if own.is_none() => own = Some(instance),
+                Found::Free(instance) => instance.release(),
+                Found::Stale(instance) => stale.push(instance),
             }
         }
-        let source = io::Error::other(format!("{INSTANCES_MAX} runners run here already"));
-        Err(SandboxError::System { step: "start another runner".to_owned(), source })
+        let mut own = own
+            .or_else(|| stale.pop())
+            .ok_or_else(|| failed(io::Error::other(format!("{INSTANCES_MAX} runners run here already"))))?;
+        own._lock.write_all(network.as_bytes()).map_err(failed)?;
+        Ok((own, stale))
+    }
+
+    fn look(number: u32, root: bool, path: PathBuf, network: &str) -> io::Result<Found> {
+        loop {
+            let mut file = File::options().create(true).truncate(false).read(true).write(true).open(&path)?;
+            match file.try_lock() {
+                Ok(()) => {}
+                Err(fs::TryLockError::WouldBlock) => return Ok(Found::Taken),
+                Err(fs::TryLockError::Error(error)) => return Err(error),
+            }
+            // Its last holder may have removed it between our opening and our locking.
+            if fs::metadata(&path).is_ok_and(|now| now.ino() == file.metadata().map_or(0, |ours| ours.ino()))
+            {
+                let mut holder = String::new();
+                file.read_to_string(&mut holder)?;
+                let instance = Self { number, root, path, _lock: file };
+                return Ok(match holder.as_str() {
+                    "" => Found::Free(instance),
+                    holder if holder == network => Found::Stale(instance),
+                    _ => Found::Taken,
+                });
+            }
+        }
+    }
+
+    /// Gives the number back; nothing of it is left.
+    pub(super) fn release(&self) {
+        let _ = fs::remove_file(&self.path); // the lock goes with the descriptor in any case
     }
 
     /// Its number.
@@ -78,6 +120,12 @@ impl Instance {
         let uid = first + self.slot_number(slot);
         Some((uid, uid))
     }
+}
+
+/// Names the network namespace of this thread.
+fn network_namespace() -> String {
+    fs::read_link("/proc/thread-self/ns/net")
+        .map_or_else(|_| "unknown".to_owned(), |link| link.display().to_string())
 }
 
 /// Whether a user number exists in this process's user namespace.

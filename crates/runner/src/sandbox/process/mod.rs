@@ -64,11 +64,11 @@ impl Sandbox {
     /// Puts together what a probe found.
     pub(super) async fn assemble(config: &SandboxConfig, bwrap: PathBuf) -> Result<Self, SandboxError> {
         let root = nix::unistd::Uid::effective().is_root();
-        let instance = Instance::take(&config.data_folder, root)?;
-        let cgroups = Cgroups::make(&instance.group_name());
-        if let Some(cgroups) = &cgroups {
-            cgroups.sweep();
+        let (instance, killed) = Instance::take(&config.data_folder, root)?;
+        for killed in killed {
+            clean_up(&killed, root).await;
         }
+        let cgroups = Cgroups::make(&instance.group_name());
         let own = (nix::unistd::Uid::effective().as_raw(), nix::unistd::Gid::effective().as_raw());
         let (network, mut first) = Network::probe(config, &instance, root).await;
         let mut slots = Vec::new();
@@ -153,7 +153,22 @@ impl Sandbox {
         if let Some(cgroups) = &self.machine.cgroups {
             cgroups.remove();
         }
+        self.machine.instance.release();
     }
+}
+
+/// Removes what a killed runner left on the machine. Its jobs died with it.
+async fn clean_up(killed: &Instance, root: bool) {
+    tracing::info!(number = killed.number(), "cleaning up after a runner that was killed");
+    if let Some(cgroups) = Cgroups::make(&killed.group_name()) {
+        cgroups.sweep();
+        cgroups.remove();
+    }
+    if root && let Err(error) = network::veth::clean_up(killed).await {
+        tracing::warn!(%error, "its network rules stay behind");
+        return;
+    }
+    killed.release();
 }
 
 impl Machine {

@@ -129,7 +129,7 @@ fn one(words: &[&str]) -> ExitCode {
         }
         ["daemon", marker] => daemon(marker),
         ["wait"] => wait_for_ever(),
-        ["wait-deaf"] => {
+        ["wait-deaf", ..] => {
             SigSet::all().thread_block().unwrap();
             println!("deaf");
             let _ = io::stdout().flush();

@@ -62,7 +62,7 @@ impl Veth {
         let route = default_route();
         let veth = Self {
             first: instance.slot_number(0),
-            table: format!("rgrid_{}", instance.number()),
+            table: table(instance),
             slots: config.slots,
             config: config.clone(),
             v6: has_default_route_v6(),
@@ -70,29 +70,17 @@ impl Veth {
             rules: Mutex::new(String::new()),
         };
         turn_on_routing(veth.v6)?;
-        for slot in 0..SLOTS_MAX {
-            veth.remove_interface(slot).await?;
-        }
         let (_, servers) = host_resolver();
         veth.apply_rules(&servers).await?;
         Ok(veth)
     }
 
     fn interface(&self, slot: u32) -> String {
-        format!("{INTERFACE}{}", self.first + slot)
+        interface(self.first + slot)
     }
 
-    /// Removes a slot's pair at once; a namespace that is closed takes its interfaces with it only some time later.
     async fn remove_interface(&self, slot: u32) -> Result<(), SandboxError> {
-        let name = self.interface(slot);
-        if !interface_exists(&name) {
-            return Ok(());
-        }
-        match run("ip", &["link", "delete", &name], "", Entry::default()).await {
-            // A namespace that is being taken apart may have come first.
-            Err(error) if interface_exists(&name) => Err(error),
-            Ok(()) | Err(_) => Ok(()),
-        }
+        remove_interface(&self.interface(slot)).await
     }
 
     /// Makes a slot's namespace.
@@ -231,6 +219,38 @@ impl Veth {
             tracing::warn!(%error, "the network rules stay behind until the next start");
         }
     }
+}
+
+/// The table of a runner's rules.
+fn table(instance: &Instance) -> String {
+    format!("rgrid_{}", instance.number())
+}
+
+/// The host's end of a slot.
+fn interface(number: u32) -> String {
+    format!("{INTERFACE}{number}")
+}
+
+/// Removes a pair at once; a namespace that is closed takes its interfaces with it only some time later.
+async fn remove_interface(name: &str) -> Result<(), SandboxError> {
+    if !interface_exists(name) {
+        return Ok(());
+    }
+    match run("ip", &["link", "delete", name], "", Entry::default()).await {
+        // A namespace that is being taken apart may have come first.
+        Err(error) if interface_exists(name) => Err(error),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+/// Removes what a killed runner left.
+pub(crate) async fn clean_up(killed: &Instance) -> Result<(), SandboxError> {
+    for slot in 0..SLOTS_MAX {
+        remove_interface(&interface(killed.slot_number(slot))).await?;
+    }
+    // Declared first, so that there is one to delete.
+    let text = format!("table inet {0}\ndelete table inet {0}\n", table(killed));
+    run("nft", &["-f", "-"], &text, Entry::default()).await
 }
 
 /// A new network namespace that lives as long as the descriptor.

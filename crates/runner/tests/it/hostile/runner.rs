@@ -1,0 +1,53 @@
+//! A runner with one job that waits, for tests that kill the runner.
+#![expect(clippy::print_stdout, reason = "stdout is how the test learns that the job runs")]
+#![expect(clippy::unwrap_used, reason = "a runner that cannot start fails its test")]
+
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use rgrid_runner::sandbox::{JobLimits, JobSpec, Sandbox, SandboxConfig};
+
+/// Starts a job that waits with the marker among its arguments; says so; waits for ever.
+pub(crate) fn run(data_folder: PathBuf, marker: OsString) -> ExitCode {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    runtime.block_on(async {
+        let launcher = std::env::current_exe().unwrap();
+        let root = data_folder.join("root");
+        fs::create_dir_all(&root).unwrap();
+        let config = SandboxConfig {
+            data_folder,
+            slots: 1,
+            launcher: launcher.clone(),
+            allow_host_network: false,
+            allow_private_ranges: false,
+            blocked: Vec::new(),
+            bwrap: None,
+        };
+        let sandbox = Sandbox::probe(&config).await.unwrap();
+        let null = || File::options().read(true).write(true).open("/dev/null").unwrap().into();
+        let job = JobSpec {
+            root,
+            read_only_binds: vec![(launcher, "/opt/tests/hostile".into())],
+            file_binds: Vec::new(),
+            command: vec!["/opt/tests/hostile".into(), "wait-deaf".into(), marker],
+            environment: Vec::new(),
+            cwd: "/".into(),
+            limits: JobLimits {
+                cpu_millis: 1000,
+                memory_bytes: 256 << 20,
+                disk_bytes: 1 << 30,
+                processes: 16,
+            },
+            network: true,
+            slot: 0,
+            stdin: null(),
+            stdout: null(),
+            stderr: null(),
+        };
+        let _running = sandbox.start(job).await.unwrap();
+        println!("running");
+        std::future::pending::<ExitCode>().await
+    })
+}
