@@ -67,7 +67,8 @@ pub async fn run<C: Cloud>(
     }
     while !shutdown.is_cancelled() {
         state.round(&config, &store, &cloud).await;
-        leads.send_if_modified(|leads| std::mem::replace(leads, state.term.is_some()) != state.term.is_some());
+        leads
+            .send_if_modified(|leads| std::mem::replace(leads, state.term.is_some()) != state.term.is_some());
         let timer = tokio::time::sleep(ROUND_PERIOD);
         tokio::pin!(timer);
         loop {

@@ -1,0 +1,6 @@
+//! The orchestrator over a real database, with a cloud that the test moves by hand.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop where it is")]
+
+mod local;
+mod rounds;
+mod stage;
