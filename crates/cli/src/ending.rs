@@ -93,7 +93,7 @@ fn advice(outcome: &OutcomeBody, id: &str) -> Option<String> {
 pub(crate) fn message(
     execution: &Execution,
     stderr_tail: &str,
-    command: &[String],
+    command: &Typed,
     given: Given,
     local: &impl Local,
     person: bool,
@@ -126,17 +126,45 @@ pub(crate) fn message(
     }
 }
 
+/// A command line as it was typed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Typed {
+    /// Every word, the program's own name first.
+    pub words: Vec<String>,
+    /// How many of them, from the first on, are ours; the others belong to the script.
+    pub ours: usize,
+}
+
+/// Options that may stand there once: a new value takes the place of the old one.
+const SINGLE: [&str; 3] = ["--memory", "--timeout", "--disk"];
+
 /// The command that works instead: the one that was typed, with the hint's words in it. `None` when the hint's
 /// sentence says it all.
-fn fixed_command(hint: &Hint, typed: &[String]) -> Option<String> {
+fn fixed_command(hint: &Hint, typed: &Typed) -> Option<String> {
     if hint.options.is_empty() && hint.without.is_empty() && hint.before.is_none() {
         return None;
     }
-    let at = typed.iter().skip(1).position(|word| word == "run").map_or(typed.len(), |index| index + 2);
+    let (ours, scripts) = typed.words.split_at(typed.ours.min(typed.words.len()));
+    let at = ours.iter().skip(1).position(|word| word == "run").map_or(ours.len(), |index| index + 2);
     let mut words = vec!["rgrid".to_owned()];
-    words.extend(typed.iter().take(at).skip(1).cloned());
+    words.extend(ours.iter().take(at).skip(1).cloned());
     words.extend(hint.options.iter().cloned());
-    words.extend(typed.iter().skip(at).filter(|word| !hint.without.contains(word)).cloned());
+    let mut kept = ours.iter().skip(at);
+    while let Some(word) = kept.next() {
+        let replaced = |option: &&str| hint.options.iter().any(|new| new == option);
+        let mut singles = SINGLE.iter().copied().filter(replaced);
+        if hint.without.contains(word) {
+            continue;
+        }
+        match singles.find(|option| {
+            word.strip_prefix(option).is_some_and(|rest| rest.is_empty() || rest.starts_with('='))
+        }) {
+            Some(option) if word == option => drop(kept.next()),
+            Some(_) => {}
+            None => words.push(word.clone()),
+        }
+    }
+    words.extend(scripts.iter().cloned());
     let line: Vec<String> = words.iter().map(|word| quoted(word)).collect();
     let before = hint.before.as_ref().map(|before| format!("{before} ")).unwrap_or_default();
     Some(format!("{before}{}", line.join(" ")))
@@ -236,8 +264,12 @@ mod tests {
         }
     }
 
-    fn typed(line: &str) -> Vec<String> {
-        shlex::split(line).unwrap()
+    /// `|` stands between our words and the script's.
+    fn typed(line: &str) -> Typed {
+        let mut words = shlex::split(line).unwrap();
+        let ours = words.iter().position(|word| word == "|").unwrap();
+        words.remove(ours);
+        Typed { words, ours }
     }
 
     /// A machine where nothing is.
@@ -279,7 +311,7 @@ mod tests {
         let mut text = String::new();
         for end in ends {
             let kind = format!("{end:?}");
-            let said = message(&ended(end), "", &typed("rgrid run s.py"), given, &Nothing, true);
+            let said = message(&ended(end), "", &typed("rgrid run | s.py"), given, &Nothing, true);
             let said = said.map_or_else(
                 || "(nothing: the script's own words stand)\n".to_owned(),
                 |said| said.render(false),
@@ -303,14 +335,26 @@ mod tests {
     #[test]
     fn the_fixed_command_is_the_typed_one_with_the_options_in_it() {
         insta::assert_snapshot!(
-            fixed("/usr/bin/rgrid run --cpu 2 's p.py' 'a b' --x", &["--input", "config/a b.yml"], &[], None),
+            fixed("/usr/bin/rgrid run --cpu 2 | 's p.py' 'a b' --x", &["--input", "config/a b.yml"], &[], None),
             @"rgrid run --input 'config/a b.yml' --cpu 2 's p.py' 'a b' --x"
         );
         insta::assert_snapshot!(
-            fixed("rgrid --profile work run --no-network s.py run", &[], &["--no-network"], None),
-            @"rgrid --profile work run s.py run"
+            fixed("rgrid --profile work run --no-network | s.py --no-network", &[], &["--no-network"], None),
+            @"rgrid --profile work run s.py --no-network"
         );
-        insta::assert_snapshot!(fixed("rgrid run s.py", &[], &[], Some("cat answers.txt |")), @"cat answers.txt | rgrid run s.py");
+        insta::assert_snapshot!(fixed("rgrid run | s.py", &[], &[], Some("cat answers.txt |")), @"cat answers.txt | rgrid run s.py");
+    }
+
+    #[test]
+    fn a_new_value_takes_the_place_of_the_old_one_and_the_scripts_own_option_stays() {
+        insta::assert_snapshot!(
+            fixed("rgrid run --timeout 2 --memory=1G -d | s.py --timeout 9", &["--timeout", "4s"], &[], None),
+            @"rgrid run --timeout 4s --memory=1G -d s.py --timeout 9"
+        );
+        insta::assert_snapshot!(
+            fixed("rgrid run --memory=1G | s.py", &["--memory", "3G"], &[], None),
+            @"rgrid run --memory 3G s.py"
+        );
     }
 
     #[test]

@@ -21,8 +21,8 @@ use crate::terminal::{Notes, Terminal};
 const READ_BYTES: usize = 64 << 10;
 /// Reads that may wait for the grid.
 const READS_WAITING_MAX: usize = 16;
-/// One request holds at most this many bytes.
-const REQUEST_BYTES_MAX: usize = 1 << 20;
+/// One request holds at most this many bytes: half of what the API takes.
+const REQUEST_BYTES_MAX: usize = 512 << 10;
 /// The pause after the grid's buffer was found full.
 const FULL_PAUSE: Duration = Duration::from_millis(20);
 /// The longest such pause.
@@ -65,10 +65,20 @@ fn reads() -> mpsc::Receiver<io::Result<Vec<u8>>> {
     receiver
 }
 
-/// Streams stdin to execution `id` until it ends, or the script wants no more.
+/// Streams stdin to execution `id` until it ends, or the script wants no more. What fails ends the script's input:
+/// it must not wait for bytes that never come.
 pub(crate) async fn pump(connection: &Connection, id: &str, notes: Notes) -> Result<(), Error> {
-    let mut reads = reads();
     let mut offset = 0;
+    let streamed = stream(connection, id, notes, &mut offset).await;
+    if streamed.is_err() {
+        // The first failure is the one to tell.
+        let _ = connection.client().write_stdin(id, &WriteStdin { offset, eof: true }, Vec::new()).await;
+    }
+    streamed
+}
+
+async fn stream(connection: &Connection, id: &str, notes: Notes, offset: &mut u64) -> Result<(), Error> {
+    let mut reads = reads();
     let mut waiting = Vec::new();
     let mut eof = false;
     while !eof {
@@ -77,7 +87,7 @@ pub(crate) async fn pump(connection: &Connection, id: &str, notes: Notes) -> Res
             None => eof = true,
         }
         // What is there already goes along.
-        while waiting.len() < REQUEST_BYTES_MAX {
+        while waiting.len() + READ_BYTES <= REQUEST_BYTES_MAX {
             match reads.try_recv() {
                 Ok(read) => append(&mut waiting, read)?,
                 Err(mpsc::error::TryRecvError::Empty) => break,
@@ -87,15 +97,15 @@ pub(crate) async fn pump(connection: &Connection, id: &str, notes: Notes) -> Res
                 }
             }
         }
-        if offset + waiting.len() as u64 > STDIN_BYTES_MAX {
+        if *offset + waiting.len() as u64 > STDIN_BYTES_MAX {
             notes.insist(&format!(
                 "more than {} on standard input: what is beyond was not sent; give a file as an argument instead",
                 format_bytes(STDIN_BYTES_MAX)
             ));
-            waiting.truncate((STDIN_BYTES_MAX - offset) as usize);
+            waiting.truncate((STDIN_BYTES_MAX - *offset) as usize);
             eof = true;
         }
-        if !send(connection, id, &mut offset, std::mem::take(&mut waiting), eof).await? {
+        if !send(connection, id, offset, std::mem::take(&mut waiting), eof).await? {
             return Ok(());
         }
     }

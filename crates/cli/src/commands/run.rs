@@ -14,7 +14,7 @@ use crate::args::{OnInterrupt, RunArgs};
 use crate::conclusion::conclude;
 use crate::discovery::{Discovery, consent};
 use crate::download::{Before, Place, Sent};
-use crate::ending::{self, Here};
+use crate::ending::{self, Here, Typed};
 use crate::errors::Error;
 use crate::follow::Show;
 use crate::grid::{EmbeddedGrid, Origin, Wishes};
@@ -76,7 +76,7 @@ pub(super) async fn run<G: EmbeddedGrid>(args: RunArgs, session: &Session<'_, G>
         let cwd = Path::new(discovery.cwd.as_str());
         let roots = [&discovery.first_on_path, &discovery.cwd, &discovery.project_root];
         let here = Here { cwd, module_folders: roots.map(|folder| Path::new(folder.as_str())).to_vec() };
-        ending::message(&execution, &stderr_tail, &typed(), given, &here, session.terminal.stderr)
+        ending::message(&execution, &stderr_tail, &typed(&args), given, &here, session.terminal.stderr)
     };
     let place = place(&args, &prepared.discovery);
     let before = Before { sent: sent(&prepared.discovery), submitted };
@@ -88,9 +88,11 @@ fn default_policy(connection: &Connection) -> OnInterrupt {
     if connection.embedded { OnInterrupt::Cancel } else { OnInterrupt::Detach }
 }
 
-/// The command line of this process.
-fn typed() -> Vec<String> {
-    std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect()
+/// The command line of this process. The script's words are the last ones: everything after it is its own.
+fn typed(args: &RunArgs) -> Typed {
+    let words: Vec<String> = std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect();
+    let scripts = if args.script.is_empty() { args.module.len() + 1 } else { args.script.len() };
+    Typed { ours: words.len().saturating_sub(scripts), words }
 }
 
 fn dry_run<G: EmbeddedGrid>(prepared: Prepared, session: &Session<'_, G>) -> Result<u8, Error> {

@@ -182,7 +182,10 @@ async fn write(
         }
         conflict::Verdict::Keep => {
             let beside = conflict::beside(path, id);
-            fetch::fetch(connection, id, artifact, sha256, &beside, progress).await?;
+            // An earlier download of the same execution may have put it there.
+            if !conflict::hash(&beside).is_ok_and(|here| here == sha256) {
+                fetch::fetch(connection, id, artifact, sha256, &beside, progress).await?;
+            }
             Ok(Written::Beside { bytes, beside })
         }
     }
