@@ -95,18 +95,22 @@ pub(crate) async fn to_the_end(
                     goodbye = Some(Goodbye::say(job, Outcome::TimedOut { timeout }, grace));
                 }
                 None => {
-                    warned_percent = percent(started.elapsed(), timeout);
-                    // A full channel means that the log is behind anyway.
-                    let _ = notices.try_send(warning(control, warned_percent, timeout));
+                    warned_percent = due_percent(started.elapsed(), timeout);
+                    if warned_percent > 0 {
+                        // A full channel means that the log is behind anyway.
+                        let _ = notices.try_send(warning(control, warned_percent, timeout));
+                    }
                 }
             },
         }
     }
 }
 
-fn percent(elapsed: Duration, timeout: Duration) -> u32 {
+/// The last of the warnings that are due; 0 for none.
+fn due_percent(elapsed: Duration, timeout: Duration) -> u32 {
     // The share is below 1 here, and a limit is never zero.
-    (elapsed.as_secs_f64() / timeout.as_secs_f64() * 100.0) as u32
+    let used = (elapsed.as_secs_f64() / timeout.as_secs_f64() * 100.0) as u32;
+    WARN_AT_PERCENT.into_iter().filter(|percent| *percent <= used).max().unwrap_or(0)
 }
 
 /// When something is due next, counted from the start: a warning that was not given, or the limit itself.
@@ -132,7 +136,9 @@ mod tests {
         assert_eq!(next_moment(timeout, 0), Duration::from_secs(80));
         assert_eq!(next_moment(timeout, 80), Duration::from_secs(95));
         assert_eq!(next_moment(timeout, 95), timeout);
-        assert_eq!(percent(Duration::from_secs(81), timeout), 81);
+        assert_eq!(due_percent(Duration::from_secs(79), timeout), 0);
+        assert_eq!(due_percent(Duration::from_secs(94), timeout), 80);
+        assert_eq!(due_percent(Duration::from_secs(99), timeout), 95);
     }
 
     #[test]

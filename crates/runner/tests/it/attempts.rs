@@ -167,6 +167,33 @@ fn every_byte_of_a_log_arrives_in_order() {
 }
 
 #[test]
+fn a_script_outlives_the_loss_of_the_grid_and_nothing_it_printed_is_lost() {
+    as_root(|| async {
+        let grid = Grid::start().await;
+        let script = grid.script(
+            "import os, time\nprint('ready')\nfor i in range(60):\n    os.write(1, b'%06d\\n' % i * 5_000)\n    time.sleep(0.01)\nopen('made', 'w')",
+        );
+        let id = grid.submit(&script).await;
+        grid.printed(&id, "ready").await;
+        grid.wire.cut();
+        // More than the runner buffers is printed meanwhile, and the script may well reach its end.
+        let printed_much = grid.printed(&id, "000059");
+        assert!(tokio::time::timeout(std::time::Duration::from_secs(3), printed_much).await.is_err());
+        assert_eq!(grid.client.execution(&id).await.unwrap().status, "running");
+        grid.wire.mend();
+        let ended = grid.end(&id).await;
+        assert_eq!((ended.outcome, ended.attempt), (Some(OutcomeBody::Exited { code: 0 }), 1));
+        let expected: String = (0..60).map(|i| format!("{i:06}\n").repeat(5_000)).collect();
+        assert!(
+            grid.log(&id, Stream::Stdout).await == format!("ready\n{expected}"),
+            "a byte is missing or doubled"
+        );
+        assert!(grid.outputs(&id).await.contains_key("made"));
+        grid.stop().await;
+    });
+}
+
+#[test]
 fn a_runner_that_is_told_to_stop_hands_back_at_once_and_knows_itself_when_it_returns() {
     as_root(|| async {
         let mut grid = Grid::start().await;

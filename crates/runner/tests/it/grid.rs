@@ -17,7 +17,8 @@ use rgrid_store::keys::Role;
 use rgrid_store::testing::TestDatabase;
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -36,12 +37,19 @@ pub(crate) struct Runner {
 pub(crate) struct Grid {
     pub(crate) client: Client,
     pub(crate) runner: Runner,
+    /// Between the runner and the server.
+    pub(crate) wire: Wire,
     pub(crate) data: TempDir,
-    url: String,
     runtime: String,
     server_stop: CancellationToken,
     serving: JoinHandle<Result<(), rgrid_server::Error>>,
     _database: TestDatabase,
+}
+
+/// A way to the server that can be cut.
+pub(crate) struct Wire {
+    url: String,
+    whole: watch::Sender<bool>,
 }
 
 /// A script and all that goes with it.
@@ -67,9 +75,10 @@ impl Grid {
         let data = TempDir::new().unwrap();
         let token = store.create_join_token(None, Duration::from_secs(60)).await.unwrap();
         let serving = tokio::spawn(rgrid_server::run(config, store, listener, server_stop.clone()));
-        let runner = Runner::start(&url, JoinSource::Token(token), data.path().to_owned());
+        let wire = Wire::to(&url).await;
+        let runner = Runner::start(&wire.url, JoinSource::Token(token), data.path().to_owned());
         let client = Client::new(&url, &key).unwrap();
-        Self { client, runner, data, url, runtime: runtime(), server_stop, serving, _database: database }
+        Self { client, runner, wire, data, runtime: runtime(), server_stop, serving, _database: database }
     }
 
     /// A script of the project.
@@ -128,6 +137,7 @@ impl Grid {
         let waiting = async {
             loop {
                 let execution = self.client.execution(id).await.unwrap();
+                assert!(!self.runner.running.is_finished(), "the runner has ended");
                 if wanted(&execution) {
                     return execution;
                 }
@@ -195,7 +205,7 @@ impl Grid {
 
     /// Starts the runner again in its folder.
     pub(crate) fn restart_runner(&mut self) {
-        self.runner = Runner::start(&self.url, JoinSource::Joined, self.data.path().to_owned());
+        self.runner = Runner::start(&self.wire.url, JoinSource::Joined, self.data.path().to_owned());
     }
 
     /// Ends everything.
@@ -219,12 +229,53 @@ impl Runner {
             network: NetworkPolicy::default(),
         };
         let stop = CancellationToken::new();
-        Self { stop: stop.clone(), running: tokio::spawn(rgrid_runner::run(config, stop)) }
+        let running = rgrid_runner::run(config, stop.clone());
+        Self {
+            stop,
+            running: tokio::spawn(async {
+                running.await.inspect_err(|error| eprintln!("runner: {error:?}"))
+            }),
+        }
     }
 
     pub(crate) async fn stop(self) -> Result<(), Error> {
         self.stop.cancel();
         tokio::time::timeout(DEADLINE, self.running).await.expect("a runner stops").unwrap()
+    }
+}
+
+impl Wire {
+    async fn to(server: &str) -> Self {
+        let server = server.strip_prefix("http://").unwrap().to_owned();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let whole = watch::Sender::new(true);
+        let mut heard = whole.subscribe();
+        tokio::spawn(async move {
+            while let Ok((mut near, _)) = listener.accept().await {
+                if !*heard.borrow_and_update() {
+                    continue;
+                }
+                let (server, mut heard) = (server.clone(), heard.clone());
+                tokio::spawn(async move {
+                    let Ok(mut far) = TcpStream::connect(server).await else { return };
+                    tokio::select! {
+                        _ = tokio::io::copy_bidirectional(&mut near, &mut far) => {}
+                        _ = heard.wait_for(|whole| !whole) => {}
+                    }
+                });
+            }
+        });
+        Self { url, whole }
+    }
+
+    /// Cuts every connection, and every new one, until it is mended.
+    pub(crate) fn cut(&self) {
+        self.whole.send_replace(false);
+    }
+
+    pub(crate) fn mend(&self) {
+        self.whole.send_replace(true);
     }
 }
 
