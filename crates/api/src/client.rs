@@ -3,6 +3,9 @@
 //! The user's commands and the runner both speak to a grid through this and nothing else. It never retries by
 //! itself: who may repeat what, and for how long, is the caller's knowledge.
 
+mod address;
+mod worker;
+
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -11,8 +14,8 @@ use reqwest::{Method, RequestBuilder, Response, StatusCode, header};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use self::address::{escaped, is_tls, transport, with_query};
 use crate::artifacts::{ArtifactPage, ListArtifacts};
-use crate::attempts::{Finish, Finished, LogsPushed, PushLogs};
 use crate::blobs::{BlobsMissing, BlobsWanted, CommitBlobs, Committed};
 use crate::error::{ApiError, ErrorBody};
 use crate::events::{FollowEvent, SseReader};
@@ -22,8 +25,8 @@ use crate::executions::{
 use crate::health::{Health, Pruned, Ready};
 use crate::keys::{CreateKey, CreatedKey, Key, KeyList, Whoami};
 use crate::logs::{Cursor, LogPage, ReadLogs, StdinWritten, WriteStdin};
-use crate::workers::{Heartbeat, HeartbeatAnswer, Held, Join, Joined, LeaseAnswer, LeaseRequest, WorkerList};
-use crate::{ATTEMPT_TOKEN, BASE, CLIENT_VERSION, IDEMPOTENCY_KEY, STDIN_EOF};
+use crate::workers::{Held, WorkerList};
+use crate::{ATTEMPT_TOKEN, BASE, CLIENT_VERSION, IDEMPOTENCY_KEY};
 
 /// An ordinary request is answered within this.
 pub const REQUEST_DEADLINE: Duration = Duration::from_secs(30);
@@ -388,134 +391,4 @@ impl Client {
     pub async fn prune(&self) -> Result<Pruned, ClientError> {
         self.answer(self.request(Method::POST, "/prune").timeout(COMMIT_DEADLINE)).await
     }
-
-    /// `POST /workers/join`.
-    pub async fn join(&self, body: &Join) -> Result<Joined, ClientError> {
-        self.post("/workers/join", body).await
-    }
-
-    /// `POST /heartbeats`.
-    pub async fn heartbeat(&self, body: &Heartbeat) -> Result<HeartbeatAnswer, ClientError> {
-        self.post("/heartbeats", body).await
-    }
-
-    /// `POST /leases`: waits up to the body's `wait_ms`.
-    pub async fn lease(&self, body: &LeaseRequest) -> Result<LeaseAnswer, ClientError> {
-        let deadline = Duration::from_millis(body.wait_ms) + POLL_SLACK;
-        self.answer(self.request(Method::POST, "/leases").json(body).timeout(deadline)).await
-    }
-
-    /// `POST /attempts/{execution}/{attempt}/started`.
-    pub async fn started(&self, attempt: &AttemptRef) -> Result<(), ClientError> {
-        self.send(self.on_attempt(attempt, Method::POST, "started").timeout(REQUEST_DEADLINE)).await.map(drop)
-    }
-
-    /// `POST /attempts/{execution}/{attempt}/return`: hands it back unharmed, for no retry.
-    pub async fn hand_back(&self, attempt: &AttemptRef) -> Result<(), ClientError> {
-        self.send(self.on_attempt(attempt, Method::POST, "return").timeout(REQUEST_DEADLINE)).await.map(drop)
-    }
-
-    /// `POST /attempts/{execution}/{attempt}/logs`.
-    pub async fn push_logs(&self, attempt: &AttemptRef, body: &PushLogs) -> Result<LogsPushed, ClientError> {
-        self.answer(self.on_attempt(attempt, Method::POST, "logs").json(body).timeout(REQUEST_DEADLINE)).await
-    }
-
-    /// `GET /attempts/{execution}/{attempt}/stdin?offset=N`: waits up to 20 s for bytes. Answers them and whether
-    /// nothing follows; no bytes and `false` means: ask again.
-    pub async fn read_stdin(
-        &self,
-        attempt: &AttemptRef,
-        offset: u64,
-    ) -> Result<(bytes::Bytes, bool), ClientError> {
-        let request = self.on_attempt(attempt, Method::GET, &format!("stdin?offset={offset}"));
-        let response = self.send(request.timeout(Duration::from_secs(20) + POLL_SLACK)).await?;
-        let eof = response.headers().contains_key(STDIN_EOF);
-        let bytes = response.bytes().await.map_err(|source| self.unreachable(source))?;
-        Ok((bytes, eof))
-    }
-
-    /// `POST /attempts/{execution}/{attempt}/blobs`: where the outputs go.
-    pub async fn attempt_blobs_missing(
-        &self,
-        attempt: &AttemptRef,
-        body: &BlobsWanted,
-    ) -> Result<BlobsMissing, ClientError> {
-        self.answer(self.on_attempt(attempt, Method::POST, "blobs").json(body).timeout(REQUEST_DEADLINE))
-            .await
-    }
-
-    /// `POST /attempts/{execution}/{attempt}/blobs/commit`.
-    pub async fn attempt_commit_blobs(
-        &self,
-        attempt: &AttemptRef,
-        body: &CommitBlobs,
-    ) -> Result<Committed, ClientError> {
-        let request = self.on_attempt(attempt, Method::POST, "blobs/commit");
-        self.answer(request.json(body).timeout(COMMIT_DEADLINE)).await
-    }
-
-    /// `POST /attempts/{execution}/{attempt}/finish`.
-    pub async fn finish(&self, attempt: &AttemptRef, body: &Finish) -> Result<Finished, ClientError> {
-        self.answer(self.on_attempt(attempt, Method::POST, "finish").json(body).timeout(REQUEST_DEADLINE))
-            .await
-    }
-}
-
-fn is_tls(url: &str) -> bool {
-    !url.starts_with("http://")
-}
-
-/// True when `url` is on this machine. No proxy leads there, whatever the environment says.
-fn is_loopback(url: &str) -> bool {
-    let host = url.split_once("://").map_or(url, |(_, rest)| rest);
-    let host = host.split('/').next().unwrap_or_default();
-    ["127.", "localhost", "[::1]"].iter().any(|start| host.starts_with(start))
-}
-
-/// Connections to `url`. Reading the machine's certificates takes tens of milliseconds, and fails on a machine that
-/// has none: where no TLS is spoken it is left out.
-fn transport(url: &str) -> Result<reqwest::Client, reqwest::Error> {
-    let mut http = reqwest::Client::builder()
-        .connect_timeout(CONNECT_DEADLINE)
-        .user_agent(concat!("rgrid/", env!("CARGO_PKG_VERSION")))
-        .tcp_nodelay(true);
-    if !is_tls(url) {
-        http = http.tls_certs_only([]);
-    }
-    if is_loopback(url) {
-        http = http.no_proxy();
-    }
-    http.build()
-}
-
-/// A text as one part of a path: everything but unreserved characters escaped (RFC 3986, section 2.3).
-fn escaped(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            out.push(char::from(byte));
-        } else {
-            out.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    out
-}
-
-/// Appends a flat struct as a query.
-fn with_query(path: &str, query: &impl Serialize) -> String {
-    let value = serde_json::to_value(query).expect("a query is a flat struct of texts and numbers");
-    let pairs: Vec<String> = value
-        .as_object()
-        .into_iter()
-        .flatten()
-        .filter_map(|(name, value)| match value {
-            serde_json::Value::Null => None,
-            serde_json::Value::String(text) => Some(format!("{name}={}", escaped(text))),
-            other @ (serde_json::Value::Bool(_)
-            | serde_json::Value::Number(_)
-            | serde_json::Value::Array(_)
-            | serde_json::Value::Object(_)) => Some(format!("{name}={}", escaped(&other.to_string()))),
-        })
-        .collect();
-    if pairs.is_empty() { path.to_owned() } else { format!("{path}?{}", pairs.join("&")) }
 }

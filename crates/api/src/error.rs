@@ -62,7 +62,10 @@ impl ErrorCode {
 
     /// True when the same request may succeed later, unchanged.
     pub fn is_passing(self) -> bool {
-        matches!(self, Self::TooManyRequests | Self::DatabaseUnavailable | Self::ObjectsUnavailable | Self::Internal)
+        matches!(
+            self,
+            Self::TooManyRequests | Self::DatabaseUnavailable | Self::ObjectsUnavailable | Self::Internal
+        )
     }
 }
 

@@ -161,10 +161,9 @@ impl TryFrom<&InputBody> for Input {
                 },
             },
             InputBody::Folder { path } => Self { path: parsed("inputs", path)?, kind: InputKind::Folder },
-            InputBody::Symlink { path, target } => Self {
-                path: parsed("inputs", path)?,
-                kind: InputKind::Symlink { target: target.clone() },
-            },
+            InputBody::Symlink { path, target } => {
+                Self { path: parsed("inputs", path)?, kind: InputKind::Symlink { target: target.clone() } }
+            }
         })
     }
 }

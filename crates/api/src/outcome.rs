@@ -93,7 +93,9 @@ impl TryFrom<&OutcomeBody> for Outcome {
                 Self::TimedOut { timeout: Duration::from_millis(*timeout_ms) }
             }
             OutcomeBody::Cancelled { by } => Self::Cancelled { by: (*by).into() },
-            OutcomeBody::DependenciesFailed { message } => Self::DependenciesFailed { message: message.clone() },
+            OutcomeBody::DependenciesFailed { message } => {
+                Self::DependenciesFailed { message: message.clone() }
+            }
             OutcomeBody::InputMissing { path, corrupt } => {
                 Self::InputMissing { path: path.clone(), corrupt: *corrupt }
             }

@@ -248,12 +248,7 @@ impl Store {
             .await?;
         let more = ids.len() > limit as usize;
         ids.truncate(limit as usize);
-        let rows = sqlx::query(include_str!("../queries/executions/read.sql"))
-            .bind(account.to_string())
-            .bind(&ids)
-            .fetch_all(self.pool())
-            .await?;
-        let executions: Vec<ExecutionRow> = rows.iter().map(ExecutionRow::read).collect::<Result<_>>()?;
+        let executions = read_all(&mut *self.pool().acquire().await?, account, &ids).await?;
         let next = executions.last().filter(|_| more).map(|execution| execution.id);
         Ok(ExecutionPage { executions, next })
     }
@@ -297,10 +292,19 @@ pub(crate) async fn read(
     account: AccountId,
     id: ExecutionId,
 ) -> Result<ExecutionRow> {
-    let row = sqlx::query(include_str!("../queries/executions/read.sql"))
+    let rows = read_all(connection, account, &[id.to_string()]).await?;
+    rows.into_iter().next().ok_or_else(|| Error::not_found("execution", id))
+}
+
+async fn read_all(
+    connection: &mut PgConnection,
+    account: AccountId,
+    ids: &[String],
+) -> Result<Vec<ExecutionRow>> {
+    let rows = sqlx::query(include_str!("../queries/executions/read.sql"))
         .bind(account.to_string())
-        .bind([id.to_string()])
-        .fetch_optional(connection)
+        .bind(ids)
+        .fetch_all(connection)
         .await?;
-    ExecutionRow::read(&row.ok_or_else(|| Error::not_found("execution", id))?)
+    rows.iter().map(ExecutionRow::read).collect()
 }

@@ -57,6 +57,15 @@ impl Range {
 }
 
 impl Store {
+    /// Writes down the key of an object before it is made, so that no crash leaves one that nobody knows of.
+    pub(crate) async fn announce_object(&self, key: &ObjectKey) -> Result<()> {
+        sqlx::query(include_str!("../queries/logs/announce_object.sql"))
+            .bind(key.to_string())
+            .execute(self.pool())
+            .await?;
+        Ok(())
+    }
+
     /// The pieces of a range, in the order in which they were written.
     pub(crate) async fn read_range(&self, key: ObjectKey) -> Result<Vec<LogPiece>> {
         let bytes = self.objects().get(key, None).await?.read_to_end().await?;
@@ -104,10 +113,7 @@ impl Store {
         let object = encode(&pieces);
         let size_bytes = object.len() as u64;
         let key = ObjectKey::fresh();
-        sqlx::query(include_str!("../queries/logs/announce_object.sql"))
-            .bind(key.to_string())
-            .execute(self.pool())
-            .await?;
+        self.announce_object(&key).await?;
         self.objects().put(key, object).await?;
 
         let end_of = |stream| {

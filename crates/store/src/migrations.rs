@@ -14,10 +14,10 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (2, "executions", include_str!("../migrations/0002_executions.sql")),
     (3, "workers", include_str!("../migrations/0003_workers.sql")),
     (4, "attempts", include_str!("../migrations/0004_attempts.sql")),
-    (20, "blobs", include_str!("../migrations/0020_blobs.sql")),
-    (21, "logs", include_str!("../migrations/0021_logs.sql")),
-    (22, "stdin", include_str!("../migrations/0022_stdin.sql")),
-    (23, "discarded objects", include_str!("../migrations/0023_discarded_objects.sql")),
+    (5, "blobs", include_str!("../migrations/0005_blobs.sql")),
+    (6, "logs", include_str!("../migrations/0006_logs.sql")),
+    (7, "stdin", include_str!("../migrations/0007_stdin.sql")),
+    (8, "discarded objects", include_str!("../migrations/0008_discarded_objects.sql")),
 ];
 
 /// SQLSTATE of a table that is not there: sqlx's own, before the first migration.

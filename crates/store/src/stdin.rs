@@ -197,10 +197,7 @@ impl Store {
             return Ok(());
         }
         let key = ObjectKey::fresh();
-        sqlx::query(include_str!("../queries/logs/announce_object.sql"))
-            .bind(key.to_string())
-            .execute(self.pool())
-            .await?;
+        self.announce_object(&key).await?;
         self.objects().put(key, Bytes::from(object)).await?;
         let mut transaction = self.pool().begin().await?;
         let moved = sqlx::query(include_str!("../queries/stdin/move.sql"))
