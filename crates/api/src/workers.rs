@@ -71,7 +71,8 @@ impl From<CapacityBody> for rgrid_core::worker::Capacity {
 pub struct SandboxBody {
     /// `process` or `docker`.
     pub kind: String,
-    /// How a job's network is made: `veth`, `pasta`, or `none` when only `--no-network` jobs can run.
+    /// How a job's network is made: `veth`, `pasta`, `host` (the operator allowed it), or `none` when only `--no-network`
+    /// jobs can run.
     pub network: String,
     /// `hard` or `watched`, for memory, CPU and processes.
     pub limits: String,

@@ -107,6 +107,29 @@ fn a_job_writes_only_to_its_own_folders() {
 }
 
 #[test]
+fn a_file_below_a_system_folder_is_seen_there_and_nothing_there_can_be_written() {
+    in_every_mode(async || {
+        let ground = Ground::new(|_| {}).await;
+        let file = ground.folder.path().join("mine");
+        fs::write(&file, "").unwrap();
+        let paths =
+            ["/usr/local/share/nowhere/to/be/found", "/usr/nowhere", "/etc/nowhere/x", "/usr/bin/env"];
+        let binds: Vec<(&Path, &str)> = paths.iter().map(|path| (file.as_path(), *path)).collect();
+        let mut words: Vec<&str> = paths.iter().flat_map(|path| ["read", path, "+"]).collect();
+        words.extend(["write", "/usr/other", "+", "write", "/usr/nowhere", "+", "read", "/usr/bin/sh", "+"]);
+        words.extend(["write", "/usr/local/share/nowhere/x"]);
+        let ended = ground.run(Job { binds: &binds, ..job(&words) }).await;
+        let said: Vec<&str> = ended.stdout.lines().collect();
+        assert_eq!(said[..4], ["done"; 4], "{ended:?}");
+        assert!(said[4].starts_with("refused") && said[5].starts_with("refused"), "{ended:?}");
+        assert!(said[6] == "done" && said[7].starts_with("refused"), "{ended:?}");
+        // The next job of the slot sees no trace of it.
+        assert_eq!(ground.deed(&["list", "/etc/nowhere"]).await, "refused: ENOENT");
+        ground.sandbox.close().await;
+    });
+}
+
+#[test]
 fn a_job_is_nobody_and_becomes_nobody_else() {
     in_every_mode(async || {
         let ground = Ground::new(|_| {}).await;

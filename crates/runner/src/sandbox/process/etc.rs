@@ -40,6 +40,9 @@ pub(super) const HOSTNAME: &str = "rgrid";
 #[derive(Debug)]
 pub(super) struct SlotEtc {
     folder: PathBuf,
+    user: (u32, u32),
+    /// A job had something of its own mounted in it: the next one must not see its name.
+    changed: bool,
 }
 
 impl SlotEtc {
@@ -75,7 +78,7 @@ impl SlotEtc {
         let hosts =
             format!("127.0.0.1 localhost {HOSTNAME}\n::1 localhost ip6-localhost ip6-loopback {HOSTNAME}\n");
         write(&folder.join("hosts"), &hosts)?;
-        let etc = Self { folder };
+        let etc = Self { folder, user: (uid, gid), changed: false };
         etc.set_resolver("")?;
         Ok(etc)
     }
@@ -83,6 +86,20 @@ impl SlotEtc {
     /// Where it lies on the host.
     pub(super) fn folder(&self) -> &Path {
         &self.folder
+    }
+
+    /// The same, to make a mount point there.
+    pub(super) fn changed_folder(&mut self) -> &Path {
+        self.changed = true;
+        &self.folder
+    }
+
+    /// Makes it anew, if a job changed it.
+    pub(super) fn renew(&mut self) -> io::Result<()> {
+        if self.changed {
+            *self = Self::make(self.folder.clone(), self.user.0, self.user.1)?;
+        }
+        Ok(())
     }
 
     /// What `resolv.conf` says.

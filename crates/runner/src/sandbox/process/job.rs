@@ -273,7 +273,7 @@ impl Supervisor {
             exit,
             out_of_memory: starved.then(|| (limit, peak.unwrap_or(limit))),
             disk_full: exceeded == Some(Exceeded::Disk)
-                || (failed && exceeded.is_none() && self.watch.ended_with_full_disk().await),
+                || (failed && exceeded.is_none() && self.watch.ended_with_full_disk(exit).await),
             peak_memory_bytes: peak,
             cpu_ms: cgroup.and_then(JobCgroup::cpu_ms).or(reported_cpu),
         }

@@ -11,6 +11,7 @@ use std::path::{Component, Path, PathBuf};
 
 use super::super::{JobSpec, SandboxError};
 use super::etc::{self, SlotEtc};
+use super::graft::{self, Graft, Grafts};
 
 /// Folders of the host that every job sees read-only; a link (as `/bin` on a merged system) becomes the same link.
 const SYSTEM_FOLDERS: &[&str] =
@@ -74,7 +75,7 @@ impl Layout {
     pub(super) fn mount(
         &self,
         job: &JobSpec,
-        etc: &SlotEtc,
+        etc: &mut SlotEtc,
         launcher: &Path,
     ) -> Result<Vec<OsString>, SandboxError> {
         let mounts = self.folders.len() + job.read_only_binds.len() + job.file_binds.len();
@@ -99,11 +100,20 @@ impl Layout {
         arguments.words(["--perms", "1777", "--size", &shared, "--tmpfs", "/dev/shm"]);
         let binds = job.read_only_binds.iter().map(|(host, inside)| (host, inside, false));
         let files = job.file_binds.iter().map(|(host, inside, writable)| (host, inside, *writable));
+        let mut binds_inside = Vec::new();
+        let mut grafts = Grafts::new();
         for (host, inside, writable) in binds.chain(files) {
             let inside = self.resolve(inside)?;
-            self.make_mount_point(job, etc, host, &inside)?;
+            if let Some(graft) = self.make_mount_point(job, etc, host, &inside)? {
+                grafts.entry(graft).or_default().push(inside.clone());
+            }
+            binds_inside.push((host, inside, writable));
+        }
+        graft::build(&grafts, &mut arguments)?;
+        for (host, inside, writable) in binds_inside {
             arguments.bind(if writable { "--bind" } else { "--ro-bind" }, host, &inside);
         }
+        graft::close(&grafts, &mut arguments);
         arguments.bind("--ro-bind", launcher, Path::new(LAUNCHER));
         Ok(arguments.0)
     }
@@ -150,49 +160,40 @@ impl Layout {
         Ok(linked.unwrap_or_else(|| inside.to_owned()))
     }
 
+    /// Makes what a bind is mounted on; where nothing can be made, says what must be built again.
     fn make_mount_point(
         &self,
         job: &JobSpec,
-        etc: &SlotEtc,
+        etc: &mut SlotEtc,
         host: &Path,
         inside: &Path,
-    ) -> Result<(), SandboxError> {
+    ) -> Result<Option<Graft>, SandboxError> {
         let is_folder = fs::metadata(host).map_err(|source| {
             let step = format!("find {}, which the job shall see", host.display());
             SandboxError::System { step, source }
         })?;
         let is_folder = is_folder.is_dir();
-        let place = |root: &Path, path: &Path| {
-            let made = if is_folder { make_folders(root, path) } else { make_file(root, path) };
-            made.map_err(SandboxError::system(format!("make the mount point {}", inside.display())))
-        };
-        if let Ok(below) = inside.strip_prefix("/etc") {
-            return place(etc.folder(), &Path::new("/").join(below));
-        }
-        // Below a folder that is bound read-only nothing can be made: the point must be there.
         let below_bound = |bound: &Path| inside != bound && inside.starts_with(bound);
         let covering = self
             .folders
             .iter()
+            .chain(&self.folders_of_etc)
             .map(|folder| (folder.as_path(), folder.as_path()))
             .chain(job.read_only_binds.iter().map(|(host, inside)| (host.as_path(), inside.as_path())))
             .filter(|(_, bound)| below_bound(bound))
             .max_by_key(|(_, bound)| bound.components().count());
-        match covering {
-            None => place(&job.root, inside),
-            Some((covering_host, bound)) => {
-                let below = inside.strip_prefix(bound).expect("it was found by this prefix");
-                let there = covering_host.join(below);
-                if fs::metadata(&there).is_ok_and(|found| found.is_dir() == is_folder) {
-                    return Ok(());
-                }
-                Err(SandboxError::Refused(format!(
-                    "{} lies below {}, which is the worker's own and has no such file",
-                    inside.display(),
-                    bound.display()
-                )))
-            }
+        if let Some((bound_host, bound)) = covering {
+            let there = bound_host.join(inside.strip_prefix(bound).unwrap_or(Path::new("")));
+            let is_there = fs::metadata(&there).is_ok_and(|found| found.is_dir() == is_folder);
+            return Ok((!is_there).then(|| Graft::above(inside, bound, bound_host)));
         }
+        let (root, path) = match inside.strip_prefix("/etc") {
+            Ok(below) => (etc.changed_folder(), Path::new("/").join(below)),
+            Err(_) => (job.root.as_path(), inside.to_owned()),
+        };
+        let made = if is_folder { make_folders(root, &path) } else { make_file(root, &path) };
+        made.map_err(SandboxError::system(format!("make the mount point {}", inside.display())))?;
+        Ok(None)
     }
 }
 
@@ -254,7 +255,8 @@ impl Arguments {
         self.0.extend(words.into_iter().map(|word| word.as_ref().to_owned()));
     }
 
-    fn bind(&mut self, kind: &str, host: &Path, inside: &Path) {
+    /// Adds a mount of the host's first path at the second inside.
+    pub(super) fn bind(&mut self, kind: &str, host: &Path, inside: &Path) {
         self.words([OsStr::new(kind), host.as_os_str(), inside.as_os_str()]);
     }
 }

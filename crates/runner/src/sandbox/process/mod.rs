@@ -19,6 +19,7 @@ use watch::Ledger;
 
 mod cgroup;
 mod etc;
+mod graft;
 mod instance;
 mod job;
 mod kernel;

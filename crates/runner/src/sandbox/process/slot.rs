@@ -56,7 +56,7 @@ impl Occupied {
         }
         let machine = Arc::clone(&self.machine);
         let mut arguments = machine.isolation(&job);
-        arguments.0.extend(machine.layout.mount(&job, &self.slot.etc, &machine.launcher)?);
+        arguments.0.extend(machine.layout.mount(&job, &mut self.slot.etc, &machine.launcher)?);
         let plan = Plan {
             command: job.command,
             environment: job.environment,
@@ -110,6 +110,9 @@ impl Occupied {
     /// Makes what the next job will need. What fails here is tried again, and reported, by that job.
     pub(super) async fn make_ready(&mut self) {
         let machine = Arc::clone(&self.machine);
+        if let Err(error) = self.slot.etc.renew() {
+            tracing::warn!(%error, slot = self.number, "a slot's /etc could not be made anew");
+        }
         let made = matches!(machine.network, Network::Veth(_) | Network::Pasta(_));
         if made && !self.slot.network.as_ref().is_some_and(SlotNetwork::is_untouched) {
             self.slot.close().await;

@@ -10,9 +10,10 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 
-use super::super::JobLimits;
+use super::super::{JobExit, JobLimits};
 use super::cgroup::JobCgroup;
 
 /// Between two looks.
@@ -21,10 +22,8 @@ const PERIOD: Duration = Duration::from_millis(100);
 const MEMORY_RESERVE_BYTES: u64 = 128 << 20;
 /// Disk that is kept free, likewise.
 const DISK_RESERVE_BYTES: u64 = 256 << 20;
-/// A measurement of the disk may take this part of the time.
-const DISK_SHARE: u32 = 10;
-/// The disk is measured at least this often, even if nothing seems to be written.
-const DISK_PERIOD_MAX: Duration = Duration::from_secs(5);
+/// Between two measurements of the disk passes at least this many times what one takes.
+const DISK_SHARE: u32 = 20;
 /// From this part of the limit on, in percent, a job that failed is said to have filled its disk.
 const DISK_FULL_PERCENT: u64 = 98;
 
@@ -74,7 +73,6 @@ pub(super) struct Watch {
     pub(super) disk_is_hard: bool,
     /// The most memory seen.
     pub(super) peak: AtomicU64,
-    free_at_start: Option<u64>,
 }
 
 impl Watch {
@@ -85,8 +83,7 @@ impl Watch {
         limits: JobLimits,
         disk_is_hard: bool,
     ) -> Self {
-        let free_at_start = free_bytes(&root);
-        Self { slot, first, root, limits, disk_is_hard, peak: AtomicU64::new(0), free_at_start }
+        Self { slot, first, root, limits, disk_is_hard, peak: AtomicU64::new(0) }
     }
 
     /// Returns when the job has used too much; until then it does not.
@@ -94,7 +91,7 @@ impl Watch {
         let _forgotten = Forgotten { ledger, slot: self.slot };
         let mut ticks = tokio::time::interval(PERIOD);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut disk = DiskWatch::new(self);
+        let mut disk = DiskWatch::new();
         ticks.tick().await; // the first one is at once
         loop {
             ticks.tick().await;
@@ -140,18 +137,13 @@ impl Watch {
     }
 
     /// Whether a job that failed had its disk full: then it saw an error of its own and ended by itself.
-    pub(super) async fn ended_with_full_disk(&self) -> bool {
+    pub(super) async fn ended_with_full_disk(&self, exit: JobExit) -> bool {
+        let nearly = self.limits.disk_bytes * DISK_FULL_PERCENT / 100;
         if self.disk_is_hard {
-            return free_bytes(&self.root)
-                .is_some_and(|free| free < self.limits.disk_bytes * (100 - DISK_FULL_PERCENT) / 100);
+            return free_bytes(&self.root).is_some_and(|free| free < self.limits.disk_bytes - nearly);
         }
-        let written = match (self.free_at_start, free_bytes(&self.root)) {
-            (Some(start), Some(now)) => start.saturating_sub(now),
-            _ => 0,
-        };
-        // Most jobs that fail wrote little; their folders are not walked.
-        written > self.limits.disk_bytes / 2
-            && self.measure().await > self.limits.disk_bytes * DISK_FULL_PERCENT / 100
+        // The limit of one file is that of the disk, and this is how it is told to a program that does not ask.
+        exit == JobExit::Signalled(Signal::SIGXFSZ as u8) || self.measure().await > nearly
     }
 
     /// Bytes on disk of everything below the root, and of deleted files that are still open.
@@ -178,33 +170,24 @@ impl Drop for Forgotten<'_> {
 #[derive(Debug)]
 struct DiskWatch {
     used: u64,
-    free: Option<u64>,
+    /// The file system then: while it is the same, nothing was written.
+    state: Option<(u64, u64)>,
     next: Instant,
-    latest: Instant,
 }
 
 impl DiskWatch {
-    fn new(watch: &Watch) -> Self {
-        let now = Instant::now();
-        Self { used: 0, free: watch.free_at_start, next: now, latest: now + DISK_PERIOD_MAX }
+    fn new() -> Self {
+        Self { used: 0, state: None, next: Instant::now() }
     }
 
-    /// The disk used, measured again if it can have grown by much.
+    /// The disk used; measured again unless nothing was written or the last measurement took long.
     async fn used(&mut self, watch: &Watch) -> u64 {
-        let now = Instant::now();
-        let free = free_bytes(&watch.root);
-        let written = match (self.free, free) {
-            (Some(before), Some(free)) => before.saturating_sub(free),
-            _ => u64::MAX,
-        };
-        let may_be_much = written > watch.limits.disk_bytes.saturating_sub(self.used) / 2;
-        let is_short = free.is_some_and(|free| free < DISK_RESERVE_BYTES);
-        if now >= self.next && (may_be_much || is_short || now >= self.latest) {
+        let state = file_system_state(&watch.root);
+        let started = Instant::now();
+        if started >= self.next && (state.is_none() || state != self.state) {
             self.used = watch.measure().await;
-            let took = now.elapsed();
-            self.free = free;
-            self.next = Instant::now() + (took * DISK_SHARE);
-            self.latest = self.next + DISK_PERIOD_MAX;
+            self.state = state;
+            self.next = Instant::now() + started.elapsed() * DISK_SHARE;
         }
         self.used
     }
@@ -249,6 +232,12 @@ fn kibibytes(text: &str, name: &str) -> Option<u64> {
 fn is_short_of_memory() -> bool {
     let text = fs::read_to_string("/proc/meminfo").unwrap_or_default();
     kibibytes(&text, "MemAvailable:").is_some_and(|free| free < MEMORY_RESERVE_BYTES)
+}
+
+/// Free blocks and free entries: they change with all that is written.
+fn file_system_state(path: &Path) -> Option<(u64, u64)> {
+    let found = nix::sys::statvfs::statvfs(path).ok()?;
+    Some((found.blocks_free(), found.files_free()))
 }
 
 fn free_bytes(path: &Path) -> Option<u64> {

@@ -18,6 +18,7 @@ use super::super::{SandboxConfig, SandboxError};
 use super::instance::Instance;
 use super::kernel::{self, Entry};
 
+mod foreign;
 pub(super) mod pasta;
 pub(super) mod veth;
 

@@ -15,7 +15,7 @@ use tokio::sync::Mutex;
 use super::super::super::{SandboxConfig, SandboxError};
 use super::super::instance::{Instance, SLOTS_MAX};
 use super::super::kernel::Entry;
-use super::{Seen, SlotNetwork, blocked, host_resolver, run};
+use super::{Seen, SlotNetwork, blocked, foreign, host_resolver, run};
 
 /// Where slots have their addresses: the range for tests of network devices, four a slot.
 const FIRST_V4: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 0);
@@ -25,7 +25,7 @@ const FIRST_V6: Ipv6Addr = Ipv6Addr::new(0xfd72, 0x6772, 0x6964, 0, 0, 0, 0, 0);
 const RUNNER_V4_PREFIX: u32 = 32 - 2 - SLOTS_MAX.ilog2();
 const RUNNER_V6_PREFIX: u32 = 64 - SLOTS_MAX.ilog2();
 /// Every runner's interfaces begin so.
-const INTERFACE: &str = "rgrid";
+pub(super) const INTERFACE: &str = "rgrid";
 
 /// The host's side of all slots of one runner.
 #[derive(Debug)]
@@ -88,6 +88,7 @@ impl Veth {
         let seen = Seen::now();
         let (options, servers) = host_resolver();
         self.apply_rules(&servers).await?;
+        foreign::let_through().await; // not once for all: Docker may start later than we
         self.remove_interface(slot).await?;
         let namespace = new_namespace().map_err(SandboxError::system("make a network namespace"))?;
         let Addresses { v4, v6 } = addresses(self.first + slot);
@@ -209,6 +210,7 @@ impl Veth {
 
     /// Removes rules and interfaces.
     pub(crate) async fn close(&self) {
+        foreign::remove().await;
         for slot in 0..self.slots {
             if let Err(error) = self.remove_interface(slot).await {
                 tracing::warn!(%error, slot, "a slot's interface stays behind until the next start");
