@@ -229,13 +229,8 @@ impl Runner {
             network: NetworkPolicy::default(),
         };
         let stop = CancellationToken::new();
-        let running = rgrid_runner::run(config, stop.clone());
-        Self {
-            stop,
-            running: tokio::spawn(async {
-                running.await.inspect_err(|error| eprintln!("runner: {error:?}"))
-            }),
-        }
+        Self { stop: stop.clone(), running: tokio::spawn(rgrid_runner::run(config, stop)) }
+    }
     }
 
     pub(crate) async fn stop(self) -> Result<(), Error> {
