@@ -231,7 +231,6 @@ impl Runner {
         let stop = CancellationToken::new();
         Self { stop: stop.clone(), running: tokio::spawn(rgrid_runner::run(config, stop)) }
     }
-    }
 
     pub(crate) async fn stop(self) -> Result<(), Error> {
         self.stop.cancel();
