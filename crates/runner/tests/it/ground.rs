@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
+use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::unistd::Uid;
 use rgrid_runner::sandbox::{JobEnd, JobLimits, JobSpec, RunningJob, Sandbox, SandboxConfig, SandboxError};
@@ -282,7 +283,17 @@ fn again_as_user() {
 /// Puts this thread, and all it starts, into a network of its own: a host with addresses of all kinds, and beyond it an
 /// "internet" of one machine.
 fn make_world() {
-    unshare(CloneFlags::CLONE_NEWNET).unwrap();
+    unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_FS).unwrap();
+    let nothing: Option<&str> = None;
+    mount(nothing, "/", nothing, MsFlags::MS_REC | MsFlags::MS_PRIVATE, nothing).unwrap();
+    let resolver = tempfile::NamedTempFile::new().unwrap();
+    fs::set_permissions(resolver.path(), fs::Permissions::from_mode(0o644)).unwrap();
+    mount(Some(resolver.path()), "/etc/resolv.conf", nothing, MsFlags::MS_BIND, nothing).unwrap();
+    // A stub's real servers are not to be found in this world.
+    if Path::new("/run/systemd/resolve").exists() {
+        mount(Some("none"), "/run/systemd/resolve", Some("tmpfs"), MsFlags::empty(), nothing).unwrap();
+    }
+    use_name_server(PRIVATE);
     let internet = elsewhere(None, || File::open("/proc/thread-self/ns/net").unwrap());
     ip(
         Some(&internet),
@@ -303,6 +314,14 @@ fn make_world() {
     });
     ip(None, "route add default via 203.0.113.2\nroute add default via 2001:db8:113::2\n");
     INTERNET_NAMESPACE.with(|place| *place.borrow_mut() = Some(internet));
+}
+
+/// Names are to be asked for there, as the host's `resolv.conf` says.
+pub(crate) fn use_name_server(address: &str) {
+    if Uid::effective().is_root() {
+        // The bound file itself; for the second run it stays as the first one wrote it.
+        fs::write("/etc/resolv.conf", format!("nameserver {address}\n")).unwrap();
+    }
 }
 
 thread_local! {
@@ -347,13 +366,17 @@ pub(crate) fn listen_everywhere() -> u16 {
     }
     let internet =
         INTERNET_NAMESPACE.with(|place| place.borrow().as_ref().map(|file| file.try_clone().unwrap()));
-    listen(port);
-    elsewhere(internet.as_ref(), || listen(port));
+    let everywhere = |port| SocketAddr::from(([0u16; 8], port)); // IPv4 too
+    listen(everywhere(port));
+    elsewhere(internet.as_ref(), || {
+        listen(everywhere(port));
+        listen(everywhere(53));
+    });
     port
 }
 
-fn listen(port: u16) {
-    let address: SocketAddr = ([0u16; 8], port).into(); // IPv4 too
+/// Answers one byte at this address.
+pub(crate) fn listen(address: SocketAddr) {
     let listener = TcpListener::bind(address).unwrap();
     let socket = UdpSocket::bind(address).unwrap();
     std::thread::spawn(move || {

@@ -1,8 +1,8 @@
 //! What a job reaches, and what it must not. Every test runs as root and again as an ordinary user.
 
 use crate::ground::{
-    Ground, HOST, HOST_V6, INTERNET, INTERNET_V6, Job, PRIVATE, as_root, in_every_mode, job,
-    listen_everywhere,
+    Ground, HOST, HOST_V6, INTERNET, INTERNET_V6, Job, PRIVATE, as_root, in_every_mode, job, listen,
+    listen_everywhere, use_name_server,
 };
 
 fn with_network<'a>(words: &'a [&'a str]) -> Job<'a> {
@@ -59,6 +59,38 @@ fn a_job_reaches_private_addresses_only_when_the_operator_allows_it() {
         assert_eq!(reach(&ground, 0, &[PRIVATE], port).await, ["done", "done"]);
         let said = reach(&ground, 0, HOST, port).await;
         assert!(said.iter().all(|line| line.starts_with("refused")), "{said:?}");
+        ground.sandbox.close().await;
+    });
+}
+
+#[test]
+fn a_job_reaches_the_hosts_name_server_and_nothing_else_of_it() {
+    in_every_mode(async || {
+        listen_everywhere();
+        let ground = Ground::new(|_| {}).await;
+        let ended = ground.run(with_network(&["ask-for-a-name"])).await;
+        let said: Vec<&str> = ended.stdout.lines().collect();
+        assert_eq!(said[0], "done", "{ended:?}");
+        assert!(said[1] == "done" || !ground.root, "{ended:?}"); // pasta passes on datagrams only
+        assert!(said[2].starts_with("refused"), "{ended:?}");
+        ground.sandbox.close().await;
+    });
+}
+
+#[test]
+fn a_job_reaches_a_name_server_that_listens_on_the_hosts_loopback_alone() {
+    in_every_mode(async || {
+        use_name_server("127.0.0.53");
+        listen_everywhere();
+        if nix::unistd::Uid::effective().is_root() {
+            listen("127.0.0.53:53".parse().unwrap());
+        }
+        let ground = Ground::new(|_| {}).await;
+        let ended = ground.run(with_network(&["ask-for-a-name"])).await;
+        let said: Vec<&str> = ended.stdout.lines().collect();
+        assert_eq!(said[0], "done", "{ended:?}");
+        assert!(said[1] == "done" || !ground.root, "{ended:?}"); // pasta passes on datagrams only
+        assert!(said[2].starts_with("refused"), "{ended:?}");
         ground.sandbox.close().await;
     });
 }

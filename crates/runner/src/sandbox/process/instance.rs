@@ -12,8 +12,8 @@ use super::super::SandboxError;
 
 /// Where runners of root meet; an ordinary user's are divided by the user already.
 const MEETING_PLACE: &str = "/run/rgrid";
-/// Runners on one machine.
-const INSTANCES_MAX: u32 = 64;
+/// Runners on one machine. (The addresses after theirs are pasta's.)
+const INSTANCES_MAX: u32 = 63;
 /// Slots of one runner.
 pub(super) const SLOTS_MAX: u32 = 512;
 /// Users of jobs: above everything that distributions and container tools give away.

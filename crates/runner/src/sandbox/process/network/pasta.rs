@@ -21,9 +21,10 @@ use super::super::kernel::Entry;
 use super::super::launch::LAUNCH_ARGUMENT;
 use super::{Seen, SlotNetwork, blocked, host_addresses, host_resolver, run, search_path};
 
-/// The addresses inside: they mean nothing outside, pasta translates. The gateway answers names and nothing else.
-const ADDRESS_V4: &str = "198.18.0.2";
-const GATEWAY_V4: &str = "198.18.0.1";
+/// The addresses inside: they mean nothing outside, pasta translates. The gateway answers names (over UDP) and nothing
+/// else. They are the last of the range of which `veth` uses the first: no runner of root has them for its host.
+const ADDRESS_V4: &str = "198.19.255.254";
+const GATEWAY_V4: &str = "198.19.255.253";
 const PREFIX_V4: &str = "30";
 
 /// How long pasta may take to be ready.
