@@ -349,7 +349,7 @@ mod tests {
     fn a_new_value_takes_the_place_of_the_old_one_and_the_scripts_own_option_stays() {
         insta::assert_snapshot!(
             fixed("rgrid run --timeout 2 --memory=1G -d | s.py --timeout 9", &["--timeout", "4s"], &[], None),
-            @"rgrid run --timeout 4s --memory=1G -d s.py --timeout 9"
+            @"rgrid run --timeout 4s '--memory=1G' -d s.py --timeout 9"
         );
         insta::assert_snapshot!(
             fixed("rgrid run --memory=1G | s.py", &["--memory", "3G"], &[], None),

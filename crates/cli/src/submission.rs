@@ -66,7 +66,8 @@ pub(crate) fn prepare(args: &RunArgs, terminal: Terminal, stdin: bool) -> Result
         home: std::env::home_dir(),
         cache_folder: cache_folder(),
     };
-    let discovery = discovery::discover(&request).map_err(Error::Discovery)?;
+    let mut discovery = discovery::discover(&request).map_err(Error::Discovery)?;
+    add_working_folder(&mut discovery);
     let place = interpreter::Place {
         script_folder: Path::new(discovery.first_on_path.as_str()),
         root: Path::new(discovery.project_root.as_str()),
@@ -77,6 +78,15 @@ pub(crate) fn prepare(args: &RunArgs, terminal: Terminal, stdin: bool) -> Result
     let interpreter = interpreter::find(place, &interpreter::Variables::of_process()).ok();
     let body = body(args, &defaults, &discovery, interpreter.as_ref(), terminal, stdin)?;
     Ok(Prepared { discovery, interpreter, body })
+}
+
+/// A script that is run from another folder writes into that one, by relative paths: what it writes there comes back
+/// too. Never `/` as a whole.
+fn add_working_folder(discovery: &mut Discovery) {
+    let cwd = &discovery.cwd;
+    if cwd.as_str() != "/" && !discovery.output_roots.iter().any(|root| cwd.is_within(root)) {
+        discovery.output_roots.push(cwd.clone());
+    }
 }
 
 /// The working directory, spelled as the shell spells it where that is the same folder: `getcwd` resolves links, and

@@ -296,3 +296,77 @@ pub(crate) fn size(bytes: u64) -> String {
 pub(crate) fn files(number: u64) -> String {
     if number == 1 { "one file".to_owned() } else { format!("{number} files") }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn table() -> Table {
+        Table { columns: None, now: "2026-01-02T12:00:00Z".parse().unwrap() }
+    }
+
+    fn execution(changes: serde_json::Value) -> Execution {
+        let mut value = serde_json::json!({
+            "id": "exec_01HF7YAT00E40R2081040G2081", "name": null, "status": "completed",
+            "program": { "kind": "script", "path": "/p/tools/x.py", "argv0": "tools/x.py" },
+            "args": ["data.csv", "two words", "--fast"], "cwd": "/p", "project_root": "/p", "runtime": "python:3.12",
+            "environment": [], "metadata": {}, "priority": 0, "attempt": 1, "worker": "worker_1",
+            "created_at": "2026-01-02T11:58:00Z", "started_at": "2026-01-02T11:58:01Z",
+            "finished_at": "2026-01-02T11:58:13.5Z", "timeout_ms": 86_400_000, "cancel_requested": false,
+            "inputs_missing": 0, "outcome": { "kind": "exited", "code": 0 }, "exit_code": 0, "output_files": 2,
+            "output_bytes": 2048, "not_brought_back": [], "waiting": null,
+        });
+        for (name, change) in changes.as_object().unwrap() {
+            value[name] = change.clone();
+        }
+        serde_json::from_value(value).unwrap()
+    }
+
+    #[test]
+    fn a_list_is_read_at_a_glance() {
+        let waiting = serde_json::json!({
+            "status": "queued", "started_at": null, "finished_at": null, "outcome": null, "exit_code": null,
+            "name": "nightly\u{1b}[2J",
+        });
+        let failed = serde_json::json!({ "status": "failed", "outcome": { "kind": "exited", "code": 3 }, "exit_code": 3 });
+        let all = [serde_json::json!({}), waiting, failed].map(execution);
+        insta::assert_snapshot!(table().executions(&all), @r"
+            ID                               STATUS      SUBMITTED  RAN FOR  COMMAND
+            exec_01HF7YAT00E40R2081040G2081  completed   2m ago     12s      tools/x.py data.csv 'two words' --fast
+            exec_01HF7YAT00E40R2081040G2081  queued      2m ago              nightly\u{1b}[2J
+            exec_01HF7YAT00E40R2081040G2081  failed (3)  2m ago     12s      tools/x.py data.csv 'two words' --fast
+        ");
+        insta::assert_snapshot!(table().executions(&[]), @"there is no execution; `rgrid run SCRIPT` makes one");
+    }
+
+    #[test]
+    fn a_status_says_why_it_waits_or_how_it_ended() {
+        let waiting = serde_json::json!({
+            "status": "queued", "started_at": null, "finished_at": null, "outcome": null, "exit_code": null,
+            "worker": null, "output_files": 0, "waiting": "2 are ahead of it; it runs when one has ended",
+        });
+        insta::assert_snapshot!(table().execution(&execution(waiting), &[]), @r"
+            id           exec_01HF7YAT00E40R2081040G2081
+            command      tools/x.py data.csv 'two words' --fast
+            status       queued
+            why          2 are ahead of it; it runs when one has ended
+            submitted    2m ago
+            may run for  1d
+        ");
+        let lost = serde_json::json!({
+            "status": "timed_out", "outcome": { "kind": "timed_out", "timeout_ms": 5000 }, "exit_code": 124,
+            "metadata": { "team": "red" },
+        });
+        insta::assert_snapshot!(table().execution(&execution(lost), &[]), @r"
+            id         exec_01HF7YAT00E40R2081040G2081
+            command    tools/x.py data.csv 'two words' --fast
+            status     timed_out
+            why        the script was ended at its time limit of 5s
+            submitted  2m ago
+            ran for    12s
+            worker     worker_1
+            outputs    2 files with 2K: rgrid outputs exec_01HF7YAT00E40R2081040G2081
+            label      team=red
+        ");
+    }
+}
