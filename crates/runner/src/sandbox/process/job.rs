@@ -72,10 +72,7 @@ impl RunningJob {
         let kill = CancellationToken::new();
         let watch = Watch::new(slot, tree.first, root, limits, false);
         let supervisor = Supervisor { tree, reports, kill: kill.clone(), watch, occupied };
-        tokio::spawn(async move {
-            let end = supervisor.run().await;
-            ended.send_replace(Some(end));
-        });
+        tokio::spawn(supervisor.run(ended));
         Ok(Self { orders, kill, end })
     }
 
@@ -211,7 +208,7 @@ struct Supervisor {
 }
 
 impl Supervisor {
-    async fn run(mut self) -> JobEnd {
+    async fn run(mut self, ended: watch::Sender<Option<JobEnd>>) {
         let mut report = None;
         let mut exceeded = None;
         {
@@ -241,10 +238,10 @@ impl Supervisor {
         while let Some(next) = next_report(&mut self.reports).await {
             report = Some(next);
         }
-        let end = self.end(report, exceeded).await;
+        ended.send_replace(Some(self.end(report, exceeded).await));
+        // Its processes are gone; what follows is housekeeping, for which nobody needs to wait.
         self.tree.end().await;
         self.occupied.vacate();
-        end
     }
 
     /// Puts together what the launcher reported, what was counted and what was exceeded.
