@@ -106,6 +106,9 @@ impl Machine {
     }
 
     /// Runs a line as `user` in the clone, in namespaces of its own. Answers what it printed, the exit code first.
+    ///
+    /// Its root is a mount of its own, as on any machine: in a bare chroot nobody may make user namespaces, and
+    /// bubblewrap nothing at all. The tun device is there for everybody, as Debian's udev makes it.
     fn enter(&self, user: &str, line: &str) -> Result<(i32, String)> {
         let sysroot = output(Command::new("rustc").args(["--print", "sysroot"]))?;
         let folder = self.folder.display();
@@ -113,11 +116,19 @@ impl Machine {
         let setup = format!(
             "set -e
              mount --make-rprivate /
+             mount --bind {folder} {folder}
              mount --rbind /dev {folder}/dev
              mount --rbind /sys {folder}/sys
              mount -t proc proc {folder}/proc
              mount --bind -o ro {sysroot} {folder}/opt/rust
-             exec chroot --userspec={user} {folder} /usr/bin/env -i HOME={home} USER={user} TERM=dumb LANG=C.UTF-8 \\
+             if [ -e /dev/net/tun ]; then
+                 [ -e {folder}/run/tun ] || mknod -m 666 {folder}/run/tun c 10 200
+                 mount --bind {folder}/run/tun {folder}/dev/net/tun
+             fi
+             cd {folder}
+             pivot_root . mnt
+             umount -l /mnt
+             exec chroot --userspec={user} / /usr/bin/env -i HOME={home} USER={user} TERM=dumb LANG=C.UTF-8 \\
                  PATH=/opt/rust/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin bash -c \"$1\"",
             sysroot = sysroot.trim(),
             home = if user == "root" { "/root" } else { "/home/dev" },
