@@ -107,7 +107,10 @@ impl Workspaces {
         let number = self.numbers.fetch_add(1, Ordering::Relaxed);
         let folder = self.sandbox.workspace_folder(slot).join(format!("{PREFIX}{slot}-{number}"));
         let owner = self.sandbox.job_uid(slot).map(|(uid, gid)| (Uid::from_raw(uid), Gid::from_raw(gid)));
-        Workspace::make(folder, owner)
+        let workspace = Workspace::make(folder, owner)?;
+        // What the sandbox would else make while the script waits.
+        self.sandbox.prepare_root(&workspace.root)?;
+        Ok(workspace)
     }
 }
 
