@@ -36,15 +36,20 @@ fn counted(number: u64, noun: &str) -> String {
 
 /// Facts -> sentence. The first reason that holds is the one that matters.
 pub(crate) fn describe(waiting: &Waiting) -> String {
-    match *waiting {
+    match waiting {
         Waiting::Inputs { missing } => {
             format!(
                 "{} not uploaded yet; it is queued as soon as the last one is there",
-                counted(missing, "input")
+                counted(*missing, "input")
             )
         }
         Waiting::Worker { batch_limit: Some(limit), .. } => {
             format!("its batch runs at most {limit} at once; it starts when one of them ends")
+        }
+        Waiting::Worker { workers_active: 0, last_failure: Some(why), .. } => {
+            format!(
+                "no worker can be started, which is tried again from time to time; the last one said: {why}"
+            )
         }
         Waiting::Worker { workers_active: 0, workers_provisioning: 0, .. } => {
             "there is no worker yet; it starts when one has joined".to_owned()
@@ -59,16 +64,16 @@ pub(crate) fn describe(waiting: &Waiting) -> String {
             "no worker is large enough for what it asks: another is starting".to_owned()
         }
         Waiting::Worker { slots_free: 0, ahead: 0, workers_active, .. } => {
-            format!("all places on {} are taken; it is next", counted(workers_active.into(), "worker"))
+            format!("all places on {} are taken; it is next", counted(u64::from(*workers_active), "worker"))
         }
         Waiting::Worker { slots_free: 0, ahead, workers_active, .. } => format!(
             "all places on {} are taken, and before it in the queue: {}",
-            counted(workers_active.into(), "worker"),
-            counted(ahead, "execution"),
+            counted(u64::from(*workers_active), "worker"),
+            counted(*ahead, "execution"),
         ),
         Waiting::Worker { ahead: 0, .. } => "it is next: a worker is about to take it".to_owned(),
         Waiting::Worker { ahead, .. } => {
-            format!("before it in the queue: {}; workers take them in turn", counted(ahead, "execution"))
+            format!("before it in the queue: {}; workers take them in turn", counted(*ahead, "execution"))
         }
     }
 }
@@ -78,8 +83,15 @@ mod tests {
     use super::*;
 
     fn worker(change: impl FnOnce(&mut Facts)) -> String {
-        let mut facts =
-            Facts { ahead: 0, active: 1, provisioning: 0, free: 1, fits: true, batch_limit: None };
+        let mut facts = Facts {
+            ahead: 0,
+            active: 1,
+            provisioning: 0,
+            free: 1,
+            fits: true,
+            batch_limit: None,
+            failure: None,
+        };
         change(&mut facts);
         describe(&Waiting::Worker {
             ahead: facts.ahead,
@@ -88,6 +100,7 @@ mod tests {
             slots_free: facts.free,
             fits_a_worker: facts.fits,
             batch_limit: facts.batch_limit,
+            last_failure: facts.failure.map(str::to_owned),
         })
     }
 
@@ -98,6 +111,7 @@ mod tests {
         free: u32,
         fits: bool,
         batch_limit: Option<u32>,
+        failure: Option<&'static str>,
     }
 
     #[test]
@@ -107,6 +121,7 @@ mod tests {
             describe(&Waiting::Inputs { missing: 3 }),
             worker(|facts| facts.batch_limit = Some(10)),
             worker(|facts| facts.active = 0),
+            worker(|facts| (facts.active, facts.failure) = (0, Some("bubblewrap is missing"))),
             worker(|facts| (facts.active, facts.provisioning) = (0, 1)),
             worker(|facts| facts.fits = false),
             worker(|facts| (facts.fits, facts.provisioning) = (false, 1)),
@@ -121,6 +136,7 @@ mod tests {
         3 inputs not uploaded yet; it is queued as soon as the last one is there
         its batch runs at most 10 at once; it starts when one of them ends
         there is no worker yet; it starts when one has joined
+        no worker can be started, which is tried again from time to time; the last one said: bubblewrap is missing
         there is no worker yet: one is starting; it runs there when its turn comes
         no worker is large enough for what it asks; it starts when a larger one has joined
         no worker is large enough for what it asks: another is starting

@@ -143,6 +143,8 @@ pub enum Waiting {
         fits_a_worker: bool,
         /// The batch's limit, when its running executions have reached it.
         batch_limit: Option<u32>,
+        /// What the newest worker said when it ended before it joined.
+        last_failure: Option<String>,
     },
 }
 
@@ -283,6 +285,7 @@ impl Store {
             slots_free: count("slots_free")?,
             fits_a_worker: row.try_get("fits_a_worker")?,
             batch_limit: batch_limit.and_then(|limit| u32::try_from(limit).ok()),
+            last_failure: row.try_get("last_failure")?,
         }))
     }
 }

@@ -95,7 +95,7 @@ async fn an_idle_worker_is_drained_deleted_and_terminated() {
         peak_memory_bytes: None,
         cpu_ms: None,
     };
-    grid.store.finish(&auth, &finish, [0; 32].into()).await.unwrap();
+    grid.store.finish(&auth, &finish, [0; 32]).await.unwrap();
     until("it is terminated", async || grid.status(worker).await == WorkerStatus::Terminated).await;
     assert!(hand.created().is_empty(), "its machine is gone");
     orchestrator.stop().await;

@@ -27,6 +27,16 @@ select
         where b.id = e.batch_id
             and b.parallel <= (select count(*) from attempts a where a.account_id = e.account_id and a.batch_id = b.id
                 and a.state = 'running')
-    ) as batch_limit
+    ) as batch_limit,
+    (
+        -- The newest worker, if it never joined: what kept it from that keeps the next one too.
+        select case when w.joined_at is null and w.status in ('failed', 'terminating', 'terminated') then w.reason end
+        from (
+            select * from workers
+            where status <> 'provisioning' and intent_id is not null
+            order by id desc
+            limit 1
+        ) w
+    ) as last_failure
 from executions e
 where e.account_id = $1 and e.id = $2 and e.status = 'queued'
