@@ -152,7 +152,7 @@ fn a_grid_that_makes_way_drains_its_workers_and_adds_none() {
     let plan = fleet::plan(&retiring, &policy, at(101), None);
     let reasons: Vec<String> = plan.actions.iter().map(|(_, reason)| reason.to_string()).collect();
     assert_eq!(reasons, ["this grid makes way for another"]);
-    assert!(matches!(plan.actions[0].0, fleet::Action::Drain(_)));
+    assert!(matches!(plan.actions[0].0, Action::Drain(_)));
 }
 
 #[test]
