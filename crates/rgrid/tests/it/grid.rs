@@ -5,7 +5,7 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
-use std::sync::OnceLock;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
@@ -34,6 +34,17 @@ impl Account {
             false => vec![Self::Ourselves],
         }
     }
+
+    fn command(self, program: &Path) -> Command {
+        match self {
+            Self::Ourselves => Command::new(program),
+            Self::OrdinaryUser => {
+                let mut command = Command::new("setpriv");
+                command.args([&format!("--reuid={USER}"), "--regid=nogroup", "--clear-groups"]).arg(program);
+                command
+            }
+        }
+    }
 }
 
 /// A grid of this machine.
@@ -45,6 +56,19 @@ pub(crate) struct Grid {
 impl Grid {
     pub(crate) fn new() -> Self {
         Self::of(Account::Ourselves)
+    }
+
+    /// The grid that tests share which mind no neighbours: a cold start costs seconds. It is gone with the last of them.
+    pub(crate) fn shared() -> Arc<Self> {
+        static SHARED: Mutex<Weak<Grid>> = Mutex::new(Weak::new());
+        let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(grid) = shared.upgrade() {
+            return grid;
+        }
+        let grid = Arc::new(Self::new());
+        grid.success(&["up"]);
+        *shared = Arc::downgrade(&grid);
+        grid
     }
 
     pub(crate) fn of(account: Account) -> Self {
@@ -78,34 +102,56 @@ impl Grid {
         self.folder.path().join("user")
     }
 
-    /// The interpreter by its real path: a shim on the PATH would be timed, and say other things, by itself.
+    /// The interpreter by its real path: a shim on the PATH would be timed, and say other things, by itself. It is the
+    /// first that this account can run.
     pub(crate) fn python(&self) -> PathBuf {
-        static PYTHON: OnceLock<PathBuf> = OnceLock::new();
-        PYTHON
+        static OURS: OnceLock<PathBuf> = OnceLock::new();
+        static THEIRS: OnceLock<PathBuf> = OnceLock::new();
+        let known = match self.account {
+            Account::Ourselves => &OURS,
+            Account::OrdinaryUser => &THEIRS,
+        };
+        known
             .get_or_init(|| {
-                let shown = Command::new("python3")
-                    .args(["-c", "import sys; print(sys.executable)"])
-                    .output()
-                    .unwrap();
-                PathBuf::from(String::from_utf8(shown.stdout).unwrap().trim())
+                let path = std::env::var_os("PATH").unwrap_or_default();
+                let found = std::env::split_paths(&path)
+                    .map(|folder| folder.join("python3"))
+                    .find(|python| self.may("-x", python))
+                    .expect("there is a python3 on the PATH");
+                let asks = ["-c", "import sys; print(sys.executable)"];
+                let shown = self.account.command(&found).args(asks).output().unwrap();
+                PathBuf::from(text(&shown.stdout).trim())
             })
             .clone()
     }
 
+    /// True when jobs of this account can have a network: an ordinary user needs the machine's tun device for it.
+    pub(crate) fn has_network(&self) -> bool {
+        self.may("-w", Path::new("/dev/net/tun"))
+    }
+
+    /// What `test` says to this account about a file.
+    fn may(&self, how: &str, file: &Path) -> bool {
+        self.account.command(Path::new("/usr/bin/test")).arg(how).arg(file).status().unwrap().success()
+    }
+
     /// `rgrid ARGS`, in the work folder, with nothing configured.
     pub(crate) fn rgrid(&self, args: &[&str]) -> Command {
-        let binary = binary();
-        let mut command = match self.account {
-            Account::Ourselves => Command::new(binary),
-            Account::OrdinaryUser => {
-                let mut command = Command::new("setpriv");
-                command.args([&format!("--reuid={USER}"), "--regid=nogroup", "--clear-groups"]).arg(binary);
-                command
-            }
-        };
+        self.program(binary(), args)
+    }
+
+    /// A line of a shell, which finds `rgrid` and `python3`.
+    pub(crate) fn shell(&self, line: &str) -> Command {
+        self.program(Path::new("/bin/bash"), &["-c", line])
+    }
+
+    /// Any program, as the person of this grid starts it.
+    pub(crate) fn program(&self, program: &Path, args: &[&str]) -> Command {
+        let mut command = self.account.command(program);
         let path = std::env::var_os("PATH").unwrap_or_default();
         let python = self.python();
-        let folders = python.parent().map(Path::to_owned).into_iter().chain(std::env::split_paths(&path));
+        let own = [python.parent(), binary().parent()].into_iter().flatten().map(Path::to_owned);
+        let folders = own.chain(std::env::split_paths(&path));
         command
             .args(args)
             .current_dir(self.work())

@@ -6,13 +6,13 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::Write as _;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, lchown};
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::grid::Grid;
+use crate::grid::{Account, Grid};
 
 /// A case that takes longer hangs.
 const CASE_DEADLINE: Duration = Duration::from_secs(60);
@@ -56,6 +56,7 @@ impl Case {
         }
         copy_tree(&self.folder, place, true);
         std::fs::create_dir_all(place.join(&self.cwd)).unwrap();
+        belongs_to_the_owner_of(place.parent().unwrap(), place);
         let mut files: Vec<PathBuf> = tree(place).into_keys().map(|file| place.join(file)).collect();
         files.sort();
         for (n, file) in files.iter().filter(|file| file.is_file()).enumerate() {
@@ -173,6 +174,15 @@ fn tree(folder: &Path) -> BTreeMap<String, Vec<u8>> {
     found
 }
 
+/// Gives a tree to whoever types the commands.
+fn belongs_to_the_owner_of(folder: &Path, place: &Path) {
+    let owner = std::fs::metadata(folder).unwrap();
+    let below = tree(place).into_keys().map(|name| place.join(name.trim_end_matches(['/', '@'])));
+    for path in below.chain([place.to_owned()]) {
+        lchown(path, Some(owner.uid()), Some(owner.gid())).unwrap();
+    }
+}
+
 fn copy_tree(from: &Path, to: &Path, top: bool) {
     std::fs::create_dir_all(to).unwrap();
     for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
@@ -188,18 +198,20 @@ fn copy_tree(from: &Path, to: &Path, top: bool) {
     }
 }
 
-fn check(cases: impl IntoIterator<Item = Case>) {
-    let grid = Grid::new();
+fn check(grid: &Grid, cases: impl IntoIterator<Item = Case>) {
     let place = grid.work().join("case");
     let python = grid.python();
     let mut failures = String::new();
     let mut count = 0;
     for case in cases {
         count += 1;
-        let mut plain = Command::new(&python);
-        plain.args(&case.args).envs(&case.environment);
+        let args: Vec<&str> = case.args.iter().map(String::as_str).collect();
+        let mut plain = grid.program(&python, &args);
+        // What a person compares with is python on a terminal, where a line is seen when it is printed.
+        plain.env("PYTHONUNBUFFERED", "1").envs(&case.environment);
         let plain = case.run(plain, &place);
         let mut ours = grid.rgrid(&["run", "--quiet"]);
+        ours.args((!grid.has_network()).then_some("--no-network"));
         ours.args(
             case.environment.iter().flat_map(|(name, value)| ["--env".to_owned(), format!("{name}={value}")]),
         );
@@ -218,18 +230,28 @@ fn check(cases: impl IntoIterator<Item = Case>) {
     assert!(failures.is_empty(), "of {count} cases these differ:\n{failures}");
 }
 
-#[test]
-fn every_script_behaves_as_under_python() {
+/// The committed cases whose name holds `RGRID_CASE`.
+fn cases() -> impl Iterator<Item = Case> {
     let all = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/like_python");
     let mut folders: Vec<PathBuf> =
         std::fs::read_dir(all).unwrap().map(|entry| entry.unwrap().path()).collect();
     folders.sort();
     let only = std::env::var("RGRID_CASE").unwrap_or_default();
-    check(
-        folders
-            .into_iter()
-            .filter(|folder| folder.is_dir())
-            .map(Case::read)
-            .filter(|case| case.name.contains(&only)),
-    );
+    folders
+        .into_iter()
+        .filter(|folder| folder.is_dir())
+        .map(Case::read)
+        .filter(move |case| case.name.contains(&only))
+}
+
+#[test]
+fn every_script_behaves_as_under_python() {
+    check(&Grid::new(), cases());
+}
+
+#[test]
+fn every_script_behaves_as_under_python_for_an_ordinary_user_too() {
+    if Account::all().contains(&Account::OrdinaryUser) {
+        check(&Grid::of(Account::OrdinaryUser), cases());
+    }
 }

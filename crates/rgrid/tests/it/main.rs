@@ -2,6 +2,14 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on shall say where")]
 
 mod embedded;
+mod files;
 mod grid;
+mod hints;
+mod interpreters;
+mod interrupts;
 mod like_python;
+mod limits;
+mod messages;
+mod project;
 mod roles;
+mod streams;
