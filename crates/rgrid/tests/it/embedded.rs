@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 use std::process::Stdio;
 
 use nix::sys::signal::{Signal, kill};
@@ -100,15 +101,23 @@ fn a_killed_daemon_takes_everything_with_it() {
 
 #[test]
 fn a_number_that_belongs_to_somebody_else_now_does_not_keep_postgresql_from_starting() {
-    let grid = Grid::new();
-    grid.success(&["up"]);
-    grid.kill_all();
-    // After a reboot the number of the old server may be ours, as well as anybody's.
-    let pid_file = grid.home().join("postgres/data/postmaster.pid");
-    let written = fs::read_to_string(&pid_file).unwrap();
-    let (_, rest) = written.split_once('\n').unwrap();
-    fs::write(&pid_file, format!("{}\n{rest}", std::process::id())).unwrap();
-    grid.success(&["up"]);
+    under_each_account(|grid| {
+        grid.success(&["up"]);
+        grid.kill_all();
+        // After a reboot the number of the old server may be anybody's, also that of a process of ours.
+        let mut somebody = grid.program(Path::new("/bin/sleep"), &["600"]).spawn().unwrap();
+        for left in ["data/postmaster.pid", "socket/.s.PGSQL.5432.lock"] {
+            let file = grid.home().join("postgres").join(left);
+            let written = fs::read_to_string(&file).unwrap();
+            let (_, rest) = written.split_once('\n').unwrap();
+            fs::write(&file, format!("{}\n{rest}", somebody.id())).unwrap();
+        }
+        let again = grid.output(&["up"]);
+        let untouched = somebody.try_wait().unwrap().is_none();
+        somebody.kill().and_then(|()| somebody.wait()).unwrap();
+        assert!(again.status.success(), "{}", text(&again.stderr));
+        assert!(untouched);
+    });
 }
 
 #[test]

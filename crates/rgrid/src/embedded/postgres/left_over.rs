@@ -1,4 +1,4 @@
-//! What a killed daemon or a reboot leaves behind: a server that still runs, or a pid file whose number now belongs to
+//! What a killed daemon or a reboot leaves behind: a server that still runs, or files whose number now belongs to
 //! somebody else.
 
 use std::fs;
@@ -34,6 +34,13 @@ pub(crate) fn clear(data: &Path) -> bool {
             false
         }
     }
+}
+
+/// Removes the lock of a socket that nobody serves any more; [`clear`] has seen to that. PostgreSQL itself would refuse
+/// to start while any process of our account has the number in it, a dead one that nobody waited for included.
+pub(crate) fn unlock(sockets: &Path, socket: &str) {
+    // After an orderly stop there is none.
+    let _ = fs::remove_file(sockets.join(format!("{socket}.lock")));
 }
 
 /// True when that process is a PostgreSQL of this very data folder.

@@ -129,6 +129,7 @@ impl Postgres {
         let sockets = socket_folder(home, account.as_ref())?;
         let mut postgres = Self { binaries, account, data, sockets, log: home.postgres_log(), server: None };
         left_over::clear(&postgres.data);
+        left_over::unlock(&postgres.sockets, SOCKET_NAME);
         if major_of_data(&postgres.data).is_none() {
             postgres.make_data()?;
         }
@@ -254,6 +255,7 @@ impl Postgres {
     pub(crate) fn restart(&mut self) -> Result<(), PostgresError> {
         self.server = None;
         left_over::clear(&self.data);
+        left_over::unlock(&self.sockets, SOCKET_NAME);
         self.start_server()
     }
 
@@ -376,8 +378,12 @@ fn escaped(byte: u8) -> String {
     }
 }
 
-/// The last line of the log that says something.
+/// The last line of the log that says why; what follows it only says that it ended.
 fn last_words(log: &Path) -> String {
     let text = tools::tail(log, 4096);
+    let reason = text.lines().rev().find_map(|line| line.split_once("FATAL:"));
+    if let Some((_, reason)) = reason {
+        return reason.trim().to_owned();
+    }
     text.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("none").to_owned()
 }
