@@ -2,7 +2,7 @@
 //! is gone when the test ends, however that ends.
 
 use std::fs;
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, lchown};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
@@ -59,13 +59,18 @@ impl Grid {
     }
 
     /// The grid that tests share which mind no neighbours: a cold start costs seconds. It is gone with the last of them.
-    pub(crate) fn shared() -> Arc<Self> {
-        static SHARED: Mutex<Weak<Grid>> = Mutex::new(Weak::new());
-        let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+    pub(crate) fn shared(account: Account) -> Arc<Self> {
+        static OURS: Mutex<Weak<Grid>> = Mutex::new(Weak::new());
+        static THEIRS: Mutex<Weak<Grid>> = Mutex::new(Weak::new());
+        let known = match account {
+            Account::Ourselves => &OURS,
+            Account::OrdinaryUser => &THEIRS,
+        };
+        let mut shared = known.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(grid) = shared.upgrade() {
             return grid;
         }
-        let grid = Arc::new(Self::new());
+        let grid = Arc::new(Self::of(account));
         grid.success(&["up"]);
         *shared = Arc::downgrade(&grid);
         grid
@@ -82,7 +87,7 @@ impl Grid {
         if account == Account::OrdinaryUser {
             let user = nix::unistd::User::from_name(USER).unwrap().unwrap();
             for owned in [grid.folder.path(), &grid.work(), &grid.user_home()] {
-                chown(owned, Some(user.uid.as_raw()), Some(user.gid.as_raw())).unwrap();
+                lchown(owned, Some(user.uid.as_raw()), Some(user.gid.as_raw())).unwrap();
             }
         }
         grid
@@ -180,8 +185,13 @@ impl Grid {
     pub(crate) fn script(&self, name: &str, content: &str) {
         let path = self.work().join(name);
         fs::write(&path, content).unwrap();
+        self.give(&path);
+    }
+
+    /// Gives a file to whoever types the commands.
+    pub(crate) fn give(&self, path: &Path) {
         let owner = fs::metadata(self.work()).unwrap();
-        chown(&path, Some(owner.uid()), Some(owner.gid())).unwrap();
+        lchown(path, Some(owner.uid()), Some(owner.gid())).unwrap();
     }
 
     /// What the daemon logged, for failures.

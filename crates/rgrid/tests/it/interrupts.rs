@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use nix::sys::signal::Signal;
 
-use crate::grid::{Grid, until};
+use crate::grid::{Account, Grid, until};
 use crate::project::{Ended, Process, Project};
 
 /// Waits with a child beside it; what it must do at its end it does.
@@ -46,10 +46,12 @@ fn interrupted(project: &Project, mut process: Process) {
 
 #[test]
 fn ctrl_c_ends_the_script_as_under_python() {
-    let project = Project::on(Arc::new(Grid::new()));
-    project.write("s.py", CLEANS_UP);
-    let process = project.start(&["s.py", &project.name]);
-    interrupted(&project, process);
+    for account in Account::all() {
+        let project = Project::on(Arc::new(Grid::of(account)));
+        project.write("s.py", CLEANS_UP);
+        let process = project.start(&["s.py", &project.name]);
+        interrupted(&project, process);
+    }
 }
 
 #[test]

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::Write as _;
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, lchown};
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -56,7 +56,6 @@ impl Case {
         }
         copy_tree(&self.folder, place, true);
         std::fs::create_dir_all(place.join(&self.cwd)).unwrap();
-        belongs_to_the_owner_of(place.parent().unwrap(), place);
         let mut files: Vec<PathBuf> = tree(place).into_keys().map(|file| place.join(file)).collect();
         files.sort();
         for (n, file) in files.iter().filter(|file| file.is_file()).enumerate() {
@@ -65,8 +64,12 @@ impl Case {
         }
     }
 
-    fn run(&self, mut command: Command, place: &Path) -> Seen {
+    fn run(&self, grid: &Grid, mut command: Command, place: &Path) -> Seen {
         self.lay_out(place);
+        for name in tree(place).into_keys() {
+            grid.give(&place.join(name.trim_end_matches(['/', '@'])));
+        }
+        grid.give(place);
         command
             .current_dir(place.join(&self.cwd))
             .stdin(if self.stdin.is_some() { Stdio::piped() } else { Stdio::null() })
@@ -174,15 +177,6 @@ fn tree(folder: &Path) -> BTreeMap<String, Vec<u8>> {
     found
 }
 
-/// Gives a tree to whoever types the commands.
-fn belongs_to_the_owner_of(folder: &Path, place: &Path) {
-    let owner = std::fs::metadata(folder).unwrap();
-    let below = tree(place).into_keys().map(|name| place.join(name.trim_end_matches(['/', '@'])));
-    for path in below.chain([place.to_owned()]) {
-        lchown(path, Some(owner.uid()), Some(owner.gid())).unwrap();
-    }
-}
-
 fn copy_tree(from: &Path, to: &Path, top: bool) {
     std::fs::create_dir_all(to).unwrap();
     for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
@@ -209,13 +203,14 @@ fn check(grid: &Grid, cases: impl IntoIterator<Item = Case>) {
         let mut plain = grid.program(&python, &args);
         // What a person compares with is python on a terminal, where a line is seen when it is printed.
         plain.env("PYTHONUNBUFFERED", "1").envs(&case.environment);
-        let plain = case.run(plain, &place);
+        let plain = case.run(grid, plain, &place);
         let mut ours = grid.rgrid(&["run", "--quiet"]);
         ours.args((!grid.has_network()).then_some("--no-network"));
         ours.args(
             case.environment.iter().flat_map(|(name, value)| ["--env".to_owned(), format!("{name}={value}")]),
         );
         let ours = case.run(
+            grid,
             {
                 ours.args(&case.args);
                 ours

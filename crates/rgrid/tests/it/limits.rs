@@ -1,6 +1,6 @@
 //! Time and memory: how a script that takes too much ends, and what is kept.
 
-use crate::grid::until;
+use crate::grid::{Account, until};
 use crate::project::{Ended, Project};
 
 /// Starts children, one of them in a session of its own, and sleeps.
@@ -37,20 +37,24 @@ fn outcome(ended: &Ended) -> serde_json::Value {
 
 #[test]
 fn a_time_limit_ends_the_whole_tree_and_keeps_what_was_made() {
-    let project = Project::with(&[("s.py", SLEEPS_WITH_CHILDREN)]);
-    let ended = project.run(&["--timeout", "3s", "s.py", &project.name]);
-    assert_eq!((ended.code, ended.stdout.as_str()), (Some(124), "begun\n"), "{}", ended.stderr);
-    assert_eq!(project.processes(), Vec::<String>::new());
-    assert_eq!(project.read("before.txt") + &project.read("at_the_end.txt"), "writtenwritten");
+    for account in Account::all() {
+        let project = Project::of(account, &[("s.py", SLEEPS_WITH_CHILDREN)]);
+        let ended = project.run(&["--timeout", "3s", "s.py", &project.name]);
+        assert_eq!((ended.code, ended.stdout.as_str()), (Some(124), "begun\n"), "{}", ended.stderr);
+        assert_eq!(project.processes(), Vec::<String>::new());
+        assert_eq!(project.read("before.txt") + &project.read("at_the_end.txt"), "writtenwritten");
+    }
 }
 
 #[test]
 fn a_script_that_ignores_every_signal_is_killed_at_the_end_of_the_grace() {
-    let project = Project::with(&[("s.py", IGNORES_EVERYTHING)]);
-    let ended = project.run(&["--timeout", "2s", "s.py", &project.name]);
-    assert_eq!((ended.code, ended.stdout.as_str()), (Some(124), "begun\n"), "{}", ended.stderr);
-    assert_eq!(project.processes(), Vec::<String>::new());
-    assert_eq!(project.read("before.txt"), "written");
+    for account in Account::all() {
+        let project = Project::of(account, &[("s.py", IGNORES_EVERYTHING)]);
+        let ended = project.run(&["--timeout", "2s", "s.py", &project.name]);
+        assert_eq!((ended.code, ended.stdout.as_str()), (Some(124), "begun\n"), "{}", ended.stderr);
+        assert_eq!(project.processes(), Vec::<String>::new());
+        assert_eq!(project.read("before.txt"), "written");
+    }
 }
 
 #[test]
@@ -73,13 +77,15 @@ while True:
     taken.append(bytearray(b'x' * (8 << 20)))
     time.sleep(0.01)
 ";
-    let project = Project::with(&[("hog.py", HOG)]);
-    let ended = project.run(&["--memory", "128M", "hog.py"]);
-    assert_eq!((ended.code, ended.stdout.as_str()), (Some(137), "begun\n"), "{}", ended.stderr);
-    assert!(ended.stderr.contains("killed at its memory limit of 128M"), "{}", ended.stderr);
-    assert!(ended.next().starts_with("rgrid run --memory "), "{}", ended.stderr);
-    assert!(ended.next().ends_with(" hog.py") && !ended.next().contains("128M"), "{}", ended.stderr);
-    assert_eq!(project.read("before.txt"), "written");
+    for account in Account::all() {
+        let project = Project::of(account, &[("hog.py", HOG)]);
+        let ended = project.run(&["--memory", "128M", "hog.py"]);
+        assert_eq!((ended.code, ended.stdout.as_str()), (Some(137), "begun\n"), "{}", ended.stderr);
+        assert!(ended.stderr.contains("killed at its memory limit of 128M"), "{}", ended.stderr);
+        assert!(ended.next().starts_with("rgrid run --memory "), "{}", ended.stderr);
+        assert!(ended.next().ends_with(" hog.py") && !ended.next().contains("128M"), "{}", ended.stderr);
+        assert_eq!(project.read("before.txt"), "written");
+    }
 }
 
 #[test]

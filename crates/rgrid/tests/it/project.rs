@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::grid::{Grid, text, until};
+use crate::grid::{Account, Grid, text, until};
 
 /// A folder with scripts. Its name is in no other process: what mentions it belongs to this test.
 pub(crate) struct Project {
@@ -25,12 +25,18 @@ impl Project {
         let name = format!("project-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let folder = grid.work().join(&name);
         fs::create_dir(&folder).unwrap();
+        grid.give(&folder);
         Self { grid, folder, name }
     }
 
     /// On the grid that tests share, with its files.
     pub(crate) fn with(files: &[(&str, &str)]) -> Self {
-        let project = Self::on(Grid::shared());
+        Self::of(Account::Ourselves, files)
+    }
+
+    /// The same, of an account.
+    pub(crate) fn of(account: Account, files: &[(&str, &str)]) -> Self {
+        let project = Self::on(Grid::shared(account));
         for (name, content) in files {
             project.write(name, content);
         }
@@ -44,7 +50,10 @@ impl Project {
     pub(crate) fn write(&self, name: &str, content: impl AsRef<[u8]>) {
         let path = self.path(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, content).unwrap();
+        fs::write(&path, content).unwrap();
+        for made in path.ancestors().take_while(|above| *above != self.folder) {
+            self.grid.give(made);
+        }
     }
 
     pub(crate) fn read(&self, name: &str) -> String {
@@ -65,12 +74,18 @@ impl Project {
 
     /// `rgrid run ARGS` to its end.
     pub(crate) fn run(&self, args: &[&str]) -> Ended {
-        Ended::of(self.rgrid(&[&["run"], args].concat()).output().unwrap())
+        Ended::of(self.rgrid(&self.words(args)).output().unwrap())
     }
 
     /// `rgrid run ARGS`, going on.
     pub(crate) fn start(&self, args: &[&str]) -> Process {
-        Process::start(&mut self.rgrid(&[&["run"], args].concat()))
+        Process::start(&mut self.rgrid(&self.words(args)))
+    }
+
+    /// Where jobs can have no network, they must not ask for one.
+    fn words<'a>(&self, args: &[&'a str]) -> Vec<&'a str> {
+        let without = (!self.grid.has_network()).then_some("--no-network");
+        ["run"].into_iter().chain(without).chain(args.iter().copied()).collect()
     }
 
     /// Processes that mention this project, the sandboxes' own included.
