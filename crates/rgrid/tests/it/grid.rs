@@ -51,6 +51,7 @@ impl Account {
 pub(crate) struct Grid {
     folder: TempDir,
     account: Account,
+    binary: Arc<Binary>,
 }
 
 impl Grid {
@@ -80,7 +81,7 @@ impl Grid {
         let folder = tempfile::Builder::new().prefix("rgrid-it-").tempdir().unwrap();
         // PostgreSQL, which is somebody else when we are root, must be let through.
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
-        let grid = Self { folder, account };
+        let grid = Self { folder, account, binary: Binary::shared() };
         for part in [grid.work(), grid.user_home()] {
             fs::create_dir(&part).unwrap();
         }
@@ -142,7 +143,7 @@ impl Grid {
 
     /// `rgrid ARGS`, in the work folder, with nothing configured.
     pub(crate) fn rgrid(&self, args: &[&str]) -> Command {
-        self.program(binary(), args)
+        self.program(&self.binary.path, args)
     }
 
     /// A line of a shell, which finds `rgrid` and `python3`.
@@ -155,7 +156,7 @@ impl Grid {
         let mut command = self.account.command(program);
         let path = std::env::var_os("PATH").unwrap_or_default();
         let python = self.python();
-        let own = [python.parent(), binary().parent()].into_iter().flatten().map(Path::to_owned);
+        let own = [python.parent(), self.binary.path.parent()].into_iter().flatten().map(Path::to_owned);
         let folders = own.chain(std::env::split_paths(&path));
         command
             .args(args)
@@ -255,19 +256,34 @@ pub(crate) fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// The binary where everybody can run it: a target folder may lie in a closed home.
-fn binary() -> &'static Path {
-    static COPY: OnceLock<(TempDir, PathBuf)> = OnceLock::new();
-    let built = Path::new(env!("CARGO_BIN_EXE_rgrid"));
-    if !nix::unistd::Uid::effective().is_root() {
-        return built;
+/// The binary where everybody can run it: a target folder may lie in a closed home. It is gone with the last grid.
+struct Binary {
+    path: PathBuf,
+    /// Holds the path, where it is one of our own making.
+    _folder: Option<TempDir>,
+}
+
+impl Binary {
+    fn shared() -> Arc<Self> {
+        static SHARED: Mutex<Weak<Binary>> = Mutex::new(Weak::new());
+        let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+        shared.upgrade().unwrap_or_else(|| {
+            let binary = Arc::new(Self::placed());
+            *shared = Arc::downgrade(&binary);
+            binary
+        })
     }
-    let (_, path) = COPY.get_or_init(|| {
+
+    fn placed() -> Self {
+        let built = Path::new(env!("CARGO_BIN_EXE_rgrid"));
+        if !nix::unistd::Uid::effective().is_root() {
+            return Self { path: built.to_owned(), _folder: None };
+        }
         let folder = tempfile::Builder::new().prefix("rgrid-it-bin-").tempdir().unwrap();
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
         let path = folder.path().join("rgrid");
-        fs::copy(built, &path).unwrap();
-        (folder, path)
-    });
-    path
+        // A second name for it costs nothing; it must lie on the same file system.
+        fs::hard_link(built, &path).or_else(|_| fs::copy(built, &path).map(drop)).unwrap();
+        Self { path, _folder: Some(folder) }
+    }
 }
