@@ -378,12 +378,17 @@ fn escaped(byte: u8) -> String {
     }
 }
 
-/// The last line of the log that says why; what follows it only says that it ended.
+/// The line of the log that says why, if one does; else its last lines.
 fn last_words(log: &Path) -> String {
+    const LINES: usize = 8;
     let text = tools::tail(log, 4096);
-    let reason = text.lines().rev().find_map(|line| line.split_once("FATAL:"));
-    if let Some((_, reason)) = reason {
+    let reason = |level| text.lines().rev().find_map(|line: &str| line.split_once(level));
+    if let Some((_, reason)) = reason("PANIC:").or_else(|| reason("FATAL:")) {
         return reason.trim().to_owned();
     }
-    text.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("none").to_owned()
+    let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
+    match lines.len() {
+        0 => "none".to_owned(),
+        count => lines[count.saturating_sub(LINES)..].join("\n"),
+    }
 }
