@@ -92,10 +92,12 @@ impl Grid {
     /// Kills the daemon, or one of its children, in turns.
     fn kill_something(&self, turn: usize) -> Result<usize> {
         let Some(daemon) = daemon(&self.home) else { return Ok(0) };
-        let children =
-            std::fs::read_to_string(format!("/proc/{daemon}/task/{daemon}/children")).unwrap_or_default();
+        let mut children = String::new();
+        for thread in std::fs::read_dir(format!("/proc/{daemon}/task"))?.flatten() {
+            children.push_str(&std::fs::read_to_string(thread.path().join("children")).unwrap_or_default());
+        }
         let runner = children.split_whitespace().find(|pid| {
-            std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name.trim() == "rgrid")
+            std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name.trim() != "postgres")
         });
         let victim = match (turn % 3, runner) {
             (0, _) | (_, None) => daemon.to_string(),
@@ -124,5 +126,5 @@ impl Grid {
 fn daemon(home: &Path) -> Option<u32> {
     let notice: serde_json::Value =
         serde_json::from_str(&std::fs::read_to_string(home.join("grid.json")).ok()?).ok()?;
-    u32::try_from(notice["pid"].as_u64()?).ok()
+    u32::try_from(notice["process"]["pid"].as_u64()?).ok()
 }

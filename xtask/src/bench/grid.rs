@@ -68,11 +68,13 @@ impl Grid {
     pub(super) fn processes(&self) -> Result<Vec<(String, u32)>> {
         let notice: serde_json::Value =
             serde_json::from_str(&std::fs::read_to_string(self.home.join("grid.json"))?)?;
-        let daemon = notice["pid"].as_u64().context("grid.json names no pid")? as u32;
+        let daemon = notice["process"]["pid"].as_u64().context("grid.json names no pid")? as u32;
         let mut found = vec![("daemon".to_owned(), daemon)];
-        for child in
-            std::fs::read_to_string(format!("/proc/{daemon}/task/{daemon}/children"))?.split_whitespace()
-        {
+        let mut children = String::new();
+        for thread in std::fs::read_dir(format!("/proc/{daemon}/task"))?.flatten() {
+            children.push_str(&std::fs::read_to_string(thread.path().join("children")).unwrap_or_default());
+        }
+        for child in children.split_whitespace() {
             let pid: u32 = child.parse()?;
             let name = std::fs::read_to_string(format!("/proc/{pid}/comm"))?.trim().to_owned();
             let kind = if name == "postgres" { "postgres" } else { "runner" };
