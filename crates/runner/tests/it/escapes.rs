@@ -34,7 +34,7 @@ fn a_job_has_the_environment_and_folder_it_was_given_and_nothing_else() {
         let ground = Ground::new(|_| {}).await;
         let words = ["environment", "+", "folder"];
         let ended = ground.run(Job { environment: &[("GREETING", "hello there")], ..job(&words) }).await;
-        assert_eq!(ended.stdout, "GREETING=hello there\n/work\n");
+        assert_eq!(ended.stdout, "GREETING=hello there\n/place\n");
         let ended = ground.run(Job { input: b"typed\0in\xff", ..job(&["copy"]) }).await;
         assert_eq!(ended.stdout, "typed\0in\u{fffd}");
         ground.sandbox.close().await;
@@ -59,7 +59,7 @@ fn a_job_sees_no_file_of_the_host_but_the_system_and_what_was_bound() {
         let mut top: Vec<&str> = ended.stdout.lines().skip(2).collect();
         top.retain(|name| !name.starts_with("lib") && !name.ends_with("bin"));
         assert!(ended.stdout.starts_with("python\ndone\n"), "{ended:?}");
-        assert_eq!(top, ["dev", "etc", "home", "opt", "proc", "run", "tmp", "usr", "var", "work"]);
+        assert_eq!(top, ["dev", "etc", "home", "opt", "place", "proc", "run", "tmp", "usr", "var"]);
 
         let refused = "refused: ENOENT";
         assert_eq!(ground.deed(&["read", outside.to_str().unwrap()]).await, refused);
@@ -76,12 +76,12 @@ fn a_job_does_not_see_the_files_of_another() {
     in_every_mode(async || {
         let ground = Ground::new(|_| {}).await;
         let mut other =
-            ground.start(Job { slot: 1, ..job(&["write", "/work/mine", "+", "wait"]) }).await.unwrap();
+            ground.start(Job { slot: 1, ..job(&["write", "/place/mine", "+", "wait"]) }).await.unwrap();
         other.said("done").await;
-        let theirs = other.root.join("work/mine");
+        let theirs = other.root.join("place/mine");
         assert!(theirs.exists());
         assert_eq!(ground.deed(&["read", theirs.to_str().unwrap()]).await, "refused: ENOENT");
-        assert_eq!(ground.deed(&["list", "/work"]).await, "");
+        assert_eq!(ground.deed(&["list", "/place"]).await, "");
         other.running.kill().await;
         ground.sandbox.close().await;
     });
@@ -91,7 +91,7 @@ fn a_job_does_not_see_the_files_of_another() {
 fn a_job_writes_only_to_its_own_folders() {
     in_every_mode(async || {
         let ground = Ground::new(|_| {}).await;
-        let own = ["/work/x", "/tmp/x", "/var/tmp/x", "/dev/shm/x", "/dev/null"].map(|path| ["write", path]);
+        let own = ["/place/x", "/tmp/x", "/var/tmp/x", "/dev/shm/x", "/dev/null"].map(|path| ["write", path]);
         assert_eq!(ground.deeds(&own.each_ref().map(|deed| deed.as_slice())).await, ["done"; 5]);
         let system =
             ["/usr/x", "/usr/bin/env", "/bin/x", "/etc/x", "/etc/passwd", HOSTILE, "/run/rgrid/launch"];

@@ -95,7 +95,7 @@ impl Ground {
         let workspaces = self.sandbox.workspace_folder(slot);
         fs::create_dir_all(&workspaces).unwrap();
         let root = TempDir::new_in(workspaces).unwrap().keep();
-        let work = root.join("work");
+        let work = root.join("place");
         fs::create_dir(&work).unwrap();
         if let Some((uid, gid)) = self.sandbox.job_uid(slot) {
             chown(&work, Some(uid), Some(gid)).unwrap();
@@ -132,7 +132,7 @@ impl Ground {
             file_binds: Vec::new(),
             command: [HOSTILE].iter().chain(job.words).map(OsString::from).collect(),
             environment: job.environment.iter().map(|(name, value)| (name.into(), value.into())).collect(),
-            cwd: "/work".into(),
+            cwd: "/place".into(),
             limits: job.limits,
             network: job.network,
             slot: job.slot,

@@ -65,14 +65,14 @@ fn a_job_that_fills_its_disk_is_ended() {
         let limits = JobLimits { disk_bytes: 64 * MEBIBYTE, ..AMPLE };
         // One file: the write fails. Many files: it is ended, or the write fails.
         let big = (96 * MEBIBYTE).to_string();
-        let ended = ground.run(Job { limits, ..job(&["fill", "/work/big", &big, "+", "exit", "1"]) }).await;
+        let ended = ground.run(Job { limits, ..job(&["fill", "/place/big", &big, "+", "exit", "1"]) }).await;
         assert!(ended.end.disk_full && ended.end.exit != JobExit::Exited(0), "{ended:?}");
         let half = (48 * MEBIBYTE).to_string();
         let words =
-            ["fill", "/work/a", &half, "+", "fill", "/tmp/b", &half, "+", "wait-if-done", "/tmp/b", &half];
+            ["fill", "/place/a", &half, "+", "fill", "/tmp/b", &half, "+", "wait-if-done", "/tmp/b", &half];
         let ended = ground.run(Job { limits, ..job(&words) }).await;
         assert!(ended.end.disk_full && ended.end.exit != JobExit::Exited(0), "{ended:?}");
-        let ended = ground.run(Job { limits, ..job(&["fill", "/work/a", &half, "+", "exit", "1"]) }).await;
+        let ended = ground.run(Job { limits, ..job(&["fill", "/place/a", &half, "+", "exit", "1"]) }).await;
         assert!(!ended.end.disk_full && ended.stdout == "done\n", "{ended:?}");
         ground.sandbox.close().await;
     });
