@@ -40,7 +40,7 @@ async fn a_worker_whose_process_ended_loses_its_attempt_at_once_and_is_replaced(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_worker_that_ends_before_it_joins_leaves_its_last_words() {
+async fn a_worker_that_ends_before_it_joins_is_given_up_and_the_next_is_created() {
     let (grid, hand) = (Grid::new().await, Hand::default());
     let orchestrator = Orchestrator::start(&grid.store, &hand, "a", |_| {});
     grid.submit().await;
