@@ -293,6 +293,15 @@ impl Followed {
     /// Goes on from where it is until `enough` says so, or the end.
     pub(crate) async fn read(&mut self, client: &Client, id: &str, enough: impl Fn(&Self) -> bool) {
         let mut events = client.follow(id, self.cursor).await.unwrap();
+        self.until(&mut events, enough).await;
+    }
+
+    /// Takes what this stream brings until `enough` says so, or the end.
+    pub(crate) async fn until(
+        &mut self,
+        events: &mut (impl futures_util::Stream<Item = Result<FollowEvent, ClientError>> + Unpin),
+        enough: impl Fn(&Self) -> bool,
+    ) {
         while self.end.is_none() && !enough(self) {
             let event = tokio::time::timeout(DEADLINE, events.next()).await.expect("an event comes");
             self.take(event.expect("the stream is not cut").unwrap());
