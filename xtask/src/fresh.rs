@@ -31,7 +31,8 @@ pub(crate) fn fresh(args: &[String]) -> Result<()> {
     }
     let commands = readme_commands()?;
     let skip_tests = args.iter().any(|arg| arg == "--no-tests");
-    for user in ["root", "dev"] {
+    let only = args.iter().find_map(|arg| arg.strip_prefix("--as="));
+    for user in ["root", "dev"].into_iter().filter(|user| only.is_none_or(|only| only == *user)) {
         let machine = Machine::new(&base, &template, user)?;
         machine.first_command(&commands.0)?;
         if skip_tests {
@@ -39,7 +40,7 @@ pub(crate) fn fresh(args: &[String]) -> Result<()> {
         }
         machine.second_command(&commands.1)?;
     }
-    println!("fresh: both commands behave, as root and as a user");
+    println!("fresh: both commands behave, as {}", only.unwrap_or("root and as a user"));
     Ok(())
 }
 
