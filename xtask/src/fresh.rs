@@ -75,7 +75,7 @@ impl Machine {
             "/etc/ssl",
         ] {
             if Path::new(path).exists() {
-                run(Command::new("cp").args(["-aLT", path]).arg(folder.join(&path[1..])))?;
+                run(Command::new("cp").args(["-aLT", "--remove-destination", path]).arg(folder.join(&path[1..])))?;
             }
         }
         for bound in ["opt/rust", "proc", "sys", "dev"] {
