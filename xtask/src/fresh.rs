@@ -33,7 +33,19 @@ pub(crate) fn fresh(args: &[String]) -> Result<()> {
     let skip_tests = args.iter().any(|arg| arg == "--no-tests");
     let only = args.iter().find_map(|arg| arg.strip_prefix("--as="));
     for user in ["root", "dev"].into_iter().filter(|user| only.is_none_or(|only| only == *user)) {
-        let machine = Machine::new(&base, &template, user)?;
+        let machine = if args.iter().any(|arg| arg == "--again") {
+            // As the last run left it: what was built and installed stays, the clone is brought up to date.
+            let machine = Machine { folder: base.join(user), user };
+            let clone = machine.folder.join(&machine.home()[1..]).join("rgrid");
+            run(Command::new("git")
+                .args(["-c", "safe.directory=*", "-C"])
+                .arg(&clone)
+                .args(["pull", "-q"])
+                .arg(root()))?;
+            machine
+        } else {
+            Machine::new(&base, &template, user)?
+        };
         machine.first_command(&commands.0)?;
         if skip_tests {
             continue;
@@ -75,7 +87,9 @@ impl Machine {
             "/etc/ssl",
         ] {
             if Path::new(path).exists() {
-                run(Command::new("cp").args(["-aLT", "--remove-destination", path]).arg(folder.join(&path[1..])))?;
+                run(Command::new("cp")
+                    .args(["-aLT", "--remove-destination", path])
+                    .arg(folder.join(&path[1..])))?;
             }
         }
         for bound in ["opt/rust", "proc", "sys", "dev"] {
@@ -169,7 +183,6 @@ impl Machine {
             let install = apt_line(&text)
                 .with_context(|| format!("exit {code}, and no sentence names a package:\n{text}"))?;
             println!("fresh: {}: it says: {install}", self.user);
-            let install = install.trim_start_matches("sudo ").to_owned();
             let (installed, log) = self
                 .enter("root", &format!("apt-get update -q && DEBIAN_FRONTEND=noninteractive {install}"))?;
             ensure!(installed == 0, "its own advice failed:\n{log}");
@@ -215,7 +228,7 @@ impl Machine {
 
 /// The one apt line in a text.
 fn apt_line(text: &str) -> Option<String> {
-    let start = text.find("sudo apt-get install")?;
+    let start = text.find("apt-get install")?;
     let line = text[start..].lines().next()?;
     let end = line.find(['`', '\'', '"', ';', ')']).unwrap_or(line.len());
     Some(line[..end].trim_end_matches('.').trim().to_owned())
