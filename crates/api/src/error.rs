@@ -37,6 +37,8 @@ pub enum ErrorCode {
     DatabaseUnavailable,
     /// The object store does not answer, or is not one.
     ObjectsUnavailable,
+    /// The object store has no room for what is to be written. Room comes by retention, or by a person.
+    StoreFull,
     /// A fault of ours.
     Internal,
 }
@@ -56,6 +58,7 @@ impl ErrorCode {
             Self::VersionRefused => 426,
             Self::MethodNotAllowed => 405,
             Self::DatabaseUnavailable | Self::ObjectsUnavailable => 503,
+            Self::StoreFull => 507,
             Self::Internal => 500,
         }
     }
@@ -64,7 +67,11 @@ impl ErrorCode {
     pub fn is_passing(self) -> bool {
         matches!(
             self,
-            Self::TooManyRequests | Self::DatabaseUnavailable | Self::ObjectsUnavailable | Self::Internal
+            Self::TooManyRequests
+                | Self::DatabaseUnavailable
+                | Self::ObjectsUnavailable
+                | Self::StoreFull
+                | Self::Internal
         )
     }
 }

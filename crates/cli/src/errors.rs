@@ -318,6 +318,7 @@ fn grid(url: &str, source: &ClientError) -> Message {
                 | ErrorCode::TooManyRequests => {
                     Message::new(format!("the grid failed: {}", shown(&error.message)))
                 }
+                ErrorCode::StoreFull => Message::new(shown(&error.message)),
                 ErrorCode::NotFound | ErrorCode::Ambiguous => {
                     Message::new(shown(&error.message)).next("`rgrid list` shows what there is")
                 }

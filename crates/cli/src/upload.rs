@@ -12,6 +12,7 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use rgrid_api::blobs::{BlobName, BlobsWanted, CommitBlob, CommitBlobs, Part, Upload};
 use rgrid_api::client::{Client, ClientError, TRANSFER_SILENCE};
+use rgrid_api::error::ErrorCode;
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
 use tokio_util::io::ReaderStream;
 
@@ -77,7 +78,8 @@ pub(crate) async fn send(
                     missing = still;
                     break;
                 }
-                Err(error) if !error.is_passing() => return Err(connection.failed(error)),
+                // Room does not come by waiting: the person has to make it.
+                Err(error) if !error.is_passing() || is_full(&error) => return Err(connection.failed(error)),
                 Err(error) => last = Some(error),
             }
             if patience.failed().await == Again::GiveUp {
@@ -100,6 +102,10 @@ pub(crate) async fn send(
 fn cut(progress: &Progress, total_bytes: u64, source: Option<ClientError>) -> Error {
     progress.clear();
     Error::UploadCut { sent_bytes: progress.done_bytes(), total_bytes, source: source.map(Box::new) }
+}
+
+fn is_full(error: &ClientError) -> bool {
+    matches!(error, ClientError::Api(error) if error.code == ErrorCode::StoreFull)
 }
 
 /// Bytes of an upload that are not there.

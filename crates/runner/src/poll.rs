@@ -62,6 +62,7 @@ impl Standing {
                 | ErrorCode::MethodNotAllowed
                 | ErrorCode::DatabaseUnavailable
                 | ErrorCode::ObjectsUnavailable
+                | ErrorCode::StoreFull
                 | ErrorCode::Internal,
             )
             | None => tracing::warn!(error = error as &dyn std::error::Error, "the grid does not answer"),

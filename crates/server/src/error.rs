@@ -139,11 +139,18 @@ impl From<rgrid_store::Error> for Refused {
 fn from_objects(error: rgrid_store::objects::Error) -> Refused {
     use rgrid_store::objects::Error as Objects;
     match error {
-        Objects::Full { wanted_bytes, .. } => {
+        Objects::Full { wanted_bytes, free_bytes } => {
             tracing::error!(error = %Causes(&error), "the object store is full");
-            Refused::new(ErrorCode::ObjectsUnavailable, "the grid's object store is full")
-                .hint("`rgrid prune` removes what is not needed; then try again")
-                .details(serde_json::json!({ "wanted_bytes": wanted_bytes }))
+            Refused::new(
+                ErrorCode::StoreFull,
+                format!(
+                    "the grid's object store has no room: {} MiB wanted, {} MiB free beyond its reserve",
+                    wanted_bytes.div_ceil(1 << 20),
+                    free_bytes >> 20
+                ),
+            )
+            .hint("make room on the grid's disk, or remove what is not needed with `rgrid prune`; then try again")
+            .details(serde_json::json!({ "wanted_bytes": wanted_bytes, "free_bytes": free_bytes }))
         }
         Objects::Busy => {
             Refused::new(ErrorCode::ObjectsUnavailable, "the same bytes are being sent by somebody else")

@@ -56,6 +56,11 @@ enum Verdict {
 }
 
 impl Store {
+    /// Refuses what the object store has no room for now, before bytes are sent in vain. It reserves nothing.
+    pub async fn ensure_room(&self, wanted_bytes: u64) -> Result<()> {
+        Ok(self.objects().ensure_room(wanted_bytes).await?)
+    }
+
     /// Which of these are not blobs of the account, each with an upload that is open for it. An upload that was cut
     /// is found again: only its missing parts are asked for.
     pub async fn missing_blobs(&self, account: AccountId, names: &[BlobName]) -> Result<Vec<UploadRow>> {

@@ -145,6 +145,19 @@ fn before_it_runs() -> Vec<(&'static str, Error)> {
         ("a file changed while it was sent", Error::ChangedWhileSent { path: "/p/growing.log".to_owned() }),
         ("interrupted while sending", Error::Interrupted),
         (
+            "the grid's disk is full",
+            Error::grid(
+                URL,
+                ClientError::Api(
+                    ApiError::new(
+                        ErrorCode::StoreFull,
+                        "the grid's object store has no room: 60 MiB wanted, 12 MiB free beyond its reserve",
+                    )
+                    .hint("make room on the grid's disk, or remove what is not needed with `rgrid prune`; then try again"),
+                ),
+            ),
+        ),
+        (
             "the upload was cut",
             Error::UploadCut {
                 sent_bytes: 3 << 29,

@@ -53,7 +53,11 @@ pub(crate) async fn missing(
     body: Body<BlobsWanted>,
 ) -> Result<Json<BlobsMissing>, Refused> {
     let names = parse_names(&body.value)?;
-    Ok(Json(BlobsMissing { missing: uploads(&app, member.account(), &names).await? }))
+    let missing = uploads(&app, member.account(), &names).await?;
+    // Who learns it here need not send bytes to be refused.
+    let wanted_bytes = missing.iter().map(|upload| upload.size_bytes).sum();
+    app.store.ensure_room(wanted_bytes).await?;
+    Ok(Json(BlobsMissing { missing }))
 }
 
 /// Commit uploads

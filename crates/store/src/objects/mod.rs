@@ -248,6 +248,16 @@ impl Objects {
         }
     }
 
+    /// Refuses with [`Error::Full`] what there is no room for now. It reserves nothing: a write may still be refused.
+    pub async fn ensure_room(&self, wanted_bytes: u64) -> Result<(), Error> {
+        match self.free_bytes().await? {
+            Some(free_bytes) if wanted_bytes > 0 && free_bytes <= wanted_bytes => {
+                Err(Error::Full { wanted_bytes, free_bytes })
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
     /// Bytes that may still be written; `None` when the place has no end.
     pub async fn free_bytes(&self) -> Result<Option<u64>, Error> {
         match self {
