@@ -11,6 +11,7 @@ mod keys;
 mod logs;
 mod migrations;
 mod objects;
+mod random;
 mod retention;
 mod stage;
 mod stdin;
