@@ -11,6 +11,9 @@ const PAUSE_FIRST: Duration = Duration::from_millis(100);
 /// No pause is longer, so that a grid that is back is noticed soon.
 const PAUSE_MAX: Duration = Duration::from_secs(3);
 
+/// A full object store is asked again for this long: housekeeping may make room, and after that only a person does.
+const STORE_FULL_PATIENCE: Duration = Duration::from_secs(60);
+
 /// Growing pauses between tries.
 #[derive(Debug)]
 pub(crate) struct Pauses(Duration);
@@ -42,18 +45,22 @@ pub(crate) async fn within<T, F>(patience: Duration, mut call: impl FnMut() -> F
 where
     F: Future<Output = Result<T, ClientError>>,
 {
-    let deadline = Instant::now() + patience;
+    let started = Instant::now();
     let mut pauses = Pauses::new();
     loop {
         match call().await {
             Ok(value) => return Ok(value),
-            Err(error) if error.is_passing() && Instant::now() < deadline => {
+            Err(error) if error.is_passing() && started.elapsed() < patience_with(&error, patience) => {
                 tracing::debug!(error = &error as &dyn std::error::Error, "trying again");
                 tokio::time::sleep(pauses.next()).await;
             }
             Err(error) => return Err(error),
         }
     }
+}
+
+fn patience_with(error: &ClientError, patience: Duration) -> Duration {
+    if code(error) == Some(ErrorCode::StoreFull) { patience.min(STORE_FULL_PATIENCE) } else { patience }
 }
 
 /// The grid's code, when it was the grid that refused.
