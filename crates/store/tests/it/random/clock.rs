@@ -26,6 +26,23 @@ begin
     execute format('alter database %I set search_path = frozen, pg_catalog, public', current_database());
 end $$;";
 
+/// Empties every table but those that are made once.
+const EMPTY: &str = "
+set session_replication_role = replica;
+do $$
+declare
+    t record;
+begin
+    for t in select tablename from pg_tables where schemaname = 'public'
+        and tablename not in ('_sqlx_migrations', 'grid', 'accounts', 'batches', 'api_outage', 'leadership')
+    loop
+        execute format('delete from public.%I', t.tablename);
+    end loop;
+end $$;
+set session_replication_role = origin;
+update api_outage set last_beat_at = null, last_gap_end = null;
+update leadership set holder = null, term = 0, deadline = '-infinity'";
+
 /// The clock of one database.
 #[derive(Debug)]
 pub(crate) struct Clock {
@@ -45,6 +62,11 @@ impl Clock {
 
     pub(crate) async fn set(&mut self, now: Ms) {
         self.execute(format!("update frozen.clock set at = {}", literal(now))).await;
+    }
+
+    /// Nothing has happened yet.
+    pub(crate) async fn empty(&mut self) {
+        self.execute(EMPTY.to_owned()).await;
     }
 
     pub(crate) async fn execute(&mut self, statements: String) {

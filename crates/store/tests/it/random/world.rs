@@ -98,9 +98,28 @@ impl World {
             finals: BTreeMap::new(),
             database,
         };
-        world.join().await;
-        world.beat().await;
+        world.begin().await;
         world
+    }
+
+    async fn begin(&mut self) {
+        self.join().await;
+        self.beat().await;
+    }
+
+    /// As a new one, on the same database: to make one takes longer than a sequence of steps.
+    pub(crate) async fn again(mut self) -> Self {
+        self.clock.empty().await;
+        self.model = Model::default();
+        self.clock.set(self.model.now).await;
+        self.executions.clear();
+        self.workers.clear();
+        self.attempts.clear();
+        self.terms.clear();
+        self.finals.clear();
+        self.turn = 0;
+        self.begin().await;
+        self
     }
 
     /// The replica whose turn it is.
