@@ -10,7 +10,7 @@ use crate::named_blobs::{blobs_here, read_blob};
 use crate::notify::Nudge;
 use crate::steering::FOLLOWED_FOR;
 use crate::submissions::{self, NewExecution};
-use crate::{Error, Result, Store, queue, row, secret};
+use crate::{Error, Result, Store, guards, queue, row, secret};
 
 impl Store {
     /// Accepts a submission in one transaction: it is `queued` when every blob it names is here, else `pending`.
@@ -24,6 +24,7 @@ impl Store {
         let id = ExecutionId::new(secret::unix_ms(), secret::random());
         let mut transaction = self.pool().begin().await?;
         if let Some(key) = &idempotency
+            && guards::holds(&guards::IDEMPOTENCY_KEY)
             && let Some(made) = idempotency::remember(&mut transaction, account, key, &id.to_string()).await?
         {
             transaction.rollback().await?;
@@ -32,7 +33,9 @@ impl Store {
         let named = submissions::blobs_of(submission);
         let mut here = blobs_here(&mut transaction, account, &named).await?;
         if !here.missing(&named)?.is_empty() {
-            queue::hold_inputs(&mut transaction, account).await?;
+            if guards::holds(&guards::INPUTS_HELD) {
+                queue::hold_inputs(&mut transaction, account).await?;
+            }
             here = blobs_here(&mut transaction, account, &named).await?;
         }
         let missing = here.missing(&named)?;

@@ -20,7 +20,7 @@ use crate::endings::{
 };
 use crate::notify::Nudge;
 use crate::row::{self, Columns};
-use crate::{Error, Result, Store, outcome, queue, secret};
+use crate::{Error, Result, Store, guards, outcome, queue, secret};
 
 /// Where an attempt stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -140,25 +140,31 @@ pub struct FinishRow {
 impl Store {
     /// The attempt this proves to be, or `Error::NotCurrent`; with the account it works for.
     pub async fn check_attempt(&self, a: &AttemptAuth) -> Result<AccountId> {
-        let account: Option<String> = sqlx::query_scalar(include_str!("../queries/attempts/check.sql"))
-            .bind(a.execution_id.to_string())
-            .bind(row::integer(a.attempt))
-            .bind(secret::hash(&a.token).as_slice())
-            .bind(a.worker_id.to_string())
-            .fetch_optional(self.pool())
-            .await?;
+        let account: Option<String> = sqlx::query_scalar(guards::sql(
+            &[&guards::FENCE_TOKEN, &guards::FENCE_WORKER],
+            include_str!("../queries/attempts/check.sql"),
+        ))
+        .bind(a.execution_id.to_string())
+        .bind(row::integer(a.attempt))
+        .bind(secret::hash(&a.token).as_slice())
+        .bind(a.worker_id.to_string())
+        .fetch_optional(self.pool())
+        .await?;
         row::parsed("account id", &account.ok_or(Error::NotCurrent)?)
     }
 
     /// The runner began with it. Repeating it is harmless.
     pub async fn attempt_started(&self, a: &AttemptAuth) -> Result<()> {
-        let updated = sqlx::query(include_str!("../queries/attempts/start.sql"))
-            .bind(a.execution_id.to_string())
-            .bind(row::integer(a.attempt))
-            .bind(secret::hash(&a.token).as_slice())
-            .bind(a.worker_id.to_string())
-            .execute(self.pool())
-            .await?;
+        let updated = sqlx::query(guards::sql(
+            &[&guards::FENCE_TOKEN, &guards::FENCE_WORKER, &guards::START_CURRENT],
+            include_str!("../queries/attempts/start.sql"),
+        ))
+        .bind(a.execution_id.to_string())
+        .bind(row::integer(a.attempt))
+        .bind(secret::hash(&a.token).as_slice())
+        .bind(a.worker_id.to_string())
+        .execute(self.pool())
+        .await?;
         if updated.rows_affected() == 0 { Err(Error::NotCurrent) } else { Ok(()) }
     }
 
@@ -174,12 +180,16 @@ impl Store {
         let execution = lock_execution(&mut transaction, a.execution_id).await?.ok_or(Error::NotCurrent)?;
         match fence(&mut transaction, a).await? {
             (AttemptState::Running, _) => {}
-            (AttemptState::Ended, Some(manifest)) if manifest == manifest_sha256 => {
+            (AttemptState::Ended, Some(manifest))
+                if manifest == manifest_sha256 && guards::holds(&guards::FINISH_REPEATED) =>
+            {
                 transaction.rollback().await?;
                 return Ok(execution.status);
             }
             (AttemptState::Ended | AttemptState::Lost | AttemptState::HandedBack, _) => {
-                return Err(Error::NotCurrent);
+                if guards::holds(&guards::FINISH_ONCE) {
+                    return Err(Error::NotCurrent);
+                }
             }
         }
         logs_here(&mut transaction, a, finish).await?;
@@ -266,13 +276,16 @@ impl AttemptRow {
 
 /// Where the attempt stands that a call proves to be, and the manifest that ended it.
 async fn fence(connection: &mut PgConnection, a: &AttemptAuth) -> Result<(AttemptState, Option<Vec<u8>>)> {
-    let row = sqlx::query(include_str!("../queries/attempts/fence.sql"))
-        .bind(a.execution_id.to_string())
-        .bind(row::integer(a.attempt))
-        .bind(secret::hash(&a.token).as_slice())
-        .bind(a.worker_id.to_string())
-        .fetch_optional(connection)
-        .await?
-        .ok_or(Error::NotCurrent)?;
+    let row = sqlx::query(guards::sql(
+        &[&guards::FENCE_TOKEN, &guards::FENCE_WORKER],
+        include_str!("../queries/attempts/fence.sql"),
+    ))
+    .bind(a.execution_id.to_string())
+    .bind(row::integer(a.attempt))
+    .bind(secret::hash(&a.token).as_slice())
+    .bind(a.worker_id.to_string())
+    .fetch_optional(connection)
+    .await?
+    .ok_or(Error::NotCurrent)?;
     Ok((row.text("state")?, row.try_get("manifest_sha256")?))
 }

@@ -19,7 +19,7 @@ use sqlx::postgres::types::PgInterval;
 pub use crate::executions::BlobName;
 use crate::objects::{self, ObjectKey, ObjectReader};
 use crate::row::{Columns, parsed};
-use crate::{Error, Result, Store};
+use crate::{Error, Result, Store, guards};
 
 /// A blob's use is noted when the last note is older than this: more often, all users of one script would wait for
 /// each other.
@@ -126,13 +126,14 @@ impl Store {
     }
 
     async fn find_blob(&self, account: AccountId, sha256: Sha256) -> Result<(ObjectKey, u64, bool)> {
-        let row = sqlx::query(include_str!("../queries/blobs/get.sql"))
-            .bind(account.to_string())
-            .bind(sha256.0.as_slice())
-            .bind(interval(TOUCH_PERIOD))
-            .fetch_optional(self.pool())
-            .await?
-            .ok_or_else(|| Error::not_found("blob", sha256))?;
+        let row =
+            sqlx::query(guards::sql(&[&guards::ACCOUNT_BLOBS], include_str!("../queries/blobs/get.sql")))
+                .bind(account.to_string())
+                .bind(sha256.0.as_slice())
+                .bind(interval(TOUCH_PERIOD))
+                .fetch_optional(self.pool())
+                .await?
+                .ok_or_else(|| Error::not_found("blob", sha256))?;
         Ok((
             parsed("object key", row.try_get("object_key")?)?,
             row.number64("size_bytes")?,

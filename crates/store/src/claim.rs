@@ -19,7 +19,7 @@ use sqlx::{PgConnection, Row};
 use crate::attempts::{AttemptRow, AttemptState};
 use crate::directives::DirectiveRow;
 use crate::row::{self, Columns};
-use crate::{Result, Store, queue, secret};
+use crate::{Result, Store, guards, queue, secret};
 
 /// Lanes of one account that one claim looks at, for each attempt that it could hand out: each holds at least one that
 /// fits some worker, and the other may do where that one does not fit beside what was placed before it.
@@ -83,7 +83,9 @@ impl Store {
             return Ok(Vec::new());
         }
         let mut transaction = self.pool().begin().await?;
-        lock(&mut transaction).await?;
+        if guards::holds(&guards::CLAIM_LOCK) {
+            lock(&mut transaction).await?;
+        }
         let offers = offers(&mut transaction, &by_worker).await?;
         if offers.is_empty() {
             transaction.rollback().await?;
@@ -176,10 +178,13 @@ pub(crate) async fn lock(connection: &mut PgConnection) -> Result<()> {
 
 /// What the workers may take: what they say, and no more than what their rows say.
 async fn offers(connection: &mut PgConnection, polls: &BTreeMap<WorkerId, Poll>) -> Result<Vec<Offer>> {
-    let rows = sqlx::query(include_str!("../queries/claim/workers.sql"))
-        .bind(polls.keys().map(ToString::to_string).collect::<Vec<_>>())
-        .fetch_all(connection)
-        .await?;
+    let rows = sqlx::query(guards::sql(
+        &[&guards::WORKER_CAPACITY, &guards::WORKER_ACTIVE],
+        include_str!("../queries/claim/workers.sql"),
+    ))
+    .bind(polls.keys().map(ToString::to_string).collect::<Vec<_>>())
+    .fetch_all(connection)
+    .await?;
     let mut offers = Vec::with_capacity(rows.len());
     for row in &rows {
         let worker: WorkerId = row.text("id")?;
@@ -214,7 +219,7 @@ async fn heads(connection: &mut PgConnection, offers: &[Offer]) -> Result<Vec<He
     let slots: usize = offers.iter().map(|offer| offer.slots as usize).sum();
     let attempts = slots.min(limits::CLAIM_ATTEMPTS_MAX);
     let lanes = (attempts * LANES_PER_ATTEMPT).max(LANES_MIN);
-    let rows = sqlx::query(include_str!("../queries/claim/heads.sql"))
+    let rows = sqlx::query(guards::sql(&[&guards::BATCH_LIMIT], include_str!("../queries/claim/heads.sql")))
         .bind(sizes.iter().map(|size| row::integer(size.cpu_millis)).collect::<Vec<_>>())
         .bind(sizes.iter().map(|size| row::bigint(size.memory_bytes)).collect::<Vec<_>>())
         .bind(sizes.iter().map(|size| row::bigint(size.disk_bytes)).collect::<Vec<_>>())

@@ -17,7 +17,7 @@ use crate::logs::log_sizes;
 use crate::named_blobs::{self, BlobsHere};
 use crate::row::{self, Columns};
 use crate::stdin::clear_stdin;
-use crate::{Error, Result, outcome, queue, submissions};
+use crate::{Error, Result, guards, outcome, queue, submissions};
 
 /// What decides about the end of an attempt, read of its locked execution.
 pub(crate) struct LockedExecution {
@@ -60,7 +60,8 @@ pub(crate) async fn logs_here(
         ("stdout_bytes", finish.stdout_bytes, pushed.stdout),
         ("stderr_bytes", finish.stderr_bytes, pushed.stderr),
     ];
-    match streams.into_iter().find(|(_, written, pushed)| written > pushed) {
+    let missing = |written: u64, pushed: u64| written > pushed && guards::holds(&guards::LOGS_BEFORE_FINISH);
+    match streams.into_iter().find(|(_, written, pushed)| missing(*written, *pushed)) {
         None => Ok(()),
         Some((field, written, pushed)) => {
             Err(Error::Invalid { field, reason: format!("{written} bytes were written and {pushed} pushed") })
@@ -79,7 +80,7 @@ pub(crate) async fn outputs_here(
     let named: BTreeSet<BlobName> = outputs.iter().filter_map(blob).collect();
     let named: Vec<BlobName> = named.into_iter().collect();
     let here = named_blobs::blobs_here(connection, account, &named).await?;
-    match here.missing(&named)?.first() {
+    match here.missing(&named)?.first().filter(|_| guards::holds(&guards::OUTPUTS_COMMITTED)) {
         None => Ok(here),
         Some(blob) => {
             Err(Error::Invalid { field: "outputs", reason: format!("blob {} is not committed", blob.sha256) })
@@ -181,9 +182,11 @@ pub(crate) async fn leave(
         .fetch_all(&mut *connection)
         .await?;
     let lost_workers = row::all_parsed("worker id", &lost_workers)?;
-    let decision = match execution.cancelled_by {
+    let cancelled_by = execution.cancelled_by.filter(|_| guards::holds(&guards::CANCELLED_NOT_RETRIED));
+    let retries = if guards::holds(&guards::RETRIES_END) { execution.retries } else { u32::MAX };
+    let decision = match cancelled_by {
         Some(by) => Decision::End(Outcome::Cancelled { by }),
-        None => retry::after_loss(loss, execution.retries, &lost_workers),
+        None => retry::after_loss(loss, retries, &lost_workers),
     };
     match decision {
         Decision::Requeue => {
@@ -203,14 +206,20 @@ pub(crate) async fn take_away(
     overdue: Option<Overdue>,
 ) -> Result<Option<Status>> {
     let Some(execution) = lock_execution(connection, id).await? else { return Ok(None) };
-    let row = sqlx::query(include_str!("../queries/attempts/overdue.sql"))
-        .bind(id.to_string())
-        .bind(row::integer(number))
-        .bind(row::millis(limits::UNNAMED_AFTER))
-        .bind(row::millis(limits::LEASE))
-        .bind(row::millis(limits::OUTAGE_GAP))
-        .fetch_optional(&mut *connection)
-        .await?;
+    let row = sqlx::query(guards::sql(
+        &[&guards::LEASE_OVER, &guards::OUTAGE_GRACE, &guards::OUTAGE_NOW, &guards::UNNAMED_RECHECK],
+        guards::sql(
+            &[&guards::LEASE_OVER, &guards::OUTAGE_GRACE, &guards::OUTAGE_NOW, &guards::UNNAMED_RECHECK],
+            include_str!("../queries/attempts/overdue.sql"),
+        ),
+    ))
+    .bind(id.to_string())
+    .bind(row::integer(number))
+    .bind(row::millis(limits::UNNAMED_AFTER))
+    .bind(row::millis(limits::LEASE))
+    .bind(row::millis(limits::OUTAGE_GAP))
+    .fetch_optional(&mut *connection)
+    .await?;
     let Some(row) = row else { return Ok(None) };
     let holds = match overdue {
         None => true,

@@ -16,7 +16,7 @@ use sqlx::{PgConnection, Row};
 
 use crate::row::{self, Columns};
 use crate::submissions;
-use crate::{Error, Result, Store, outcome};
+use crate::{Error, Result, Store, guards, outcome};
 
 /// A blob by its hash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -304,10 +304,13 @@ async fn read_all(
     account: AccountId,
     ids: &[String],
 ) -> Result<Vec<ExecutionRow>> {
-    let rows = sqlx::query(include_str!("../queries/executions/read.sql"))
-        .bind(account.to_string())
-        .bind(ids)
-        .fetch_all(connection)
-        .await?;
+    let rows = sqlx::query(guards::sql(
+        &[&guards::ACCOUNT_EXECUTIONS],
+        include_str!("../queries/executions/read.sql"),
+    ))
+    .bind(account.to_string())
+    .bind(ids)
+    .fetch_all(connection)
+    .await?;
     rows.iter().map(ExecutionRow::read).collect()
 }

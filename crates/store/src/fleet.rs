@@ -17,7 +17,7 @@ use crate::notify::Nudge;
 use crate::outages::Outages;
 use crate::row::{self, Columns};
 use crate::workers::{self, statuses};
-use crate::{Result, Store, claim, outcome, secret};
+use crate::{Result, Store, claim, guards, outcome, secret};
 
 /// A worker, as decisions need it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -171,7 +171,8 @@ impl Store {
     ) -> Result<bool> {
         let (loss, overdue) = match why {
             Requeue::Lost => (Loss::Lost, Overdue::Lost),
-            Requeue::Unnamed => (Loss::HandedBack, Overdue::Unnamed),
+            Requeue::Unnamed if guards::holds(&guards::UNNAMED_FREE) => (Loss::HandedBack, Overdue::Unnamed),
+            Requeue::Unnamed => (Loss::Lost, Overdue::Unnamed),
         };
         let mut transaction = self.write(term).await?;
         let status = endings::take_away(&mut transaction, execution, attempt, loss, Some(overdue)).await?;
@@ -219,15 +220,18 @@ impl Store {
         reason: &str,
     ) -> Result<bool> {
         let mut transaction = self.write(term).await?;
-        let marked = sqlx::query(include_str!("../queries/fleet/fall_silent.sql"))
-            .bind(worker.to_string())
-            .bind(WorkerStatus::Dead.as_str())
-            .bind(reason)
-            .bind(statuses(WorkerStep::FallSilent))
-            .bind(seen)
-            .execute(&mut *transaction)
-            .await?
-            .rows_affected()
+        let marked = sqlx::query(guards::sql(
+            &[&guards::DEAD_RECHECK],
+            include_str!("../queries/fleet/fall_silent.sql"),
+        ))
+        .bind(worker.to_string())
+        .bind(WorkerStatus::Dead.as_str())
+        .bind(reason)
+        .bind(statuses(WorkerStep::FallSilent))
+        .bind(seen)
+        .execute(&mut *transaction)
+        .await?
+        .rows_affected()
             > 0;
         if !marked {
             transaction.rollback().await?;
@@ -262,14 +266,17 @@ impl Store {
     pub async fn mark_terminating(&self, term: &Term, worker: WorkerId, reason: &str) -> Result<bool> {
         let mut transaction = self.write(term).await?;
         claim::lock(&mut transaction).await?;
-        let marked = sqlx::query(include_str!("../queries/fleet/terminate.sql"))
-            .bind(worker.to_string())
-            .bind(WorkerStatus::Terminating.as_str())
-            .bind(reason)
-            .bind(statuses(WorkerStep::Terminate))
-            .execute(&mut *transaction)
-            .await?
-            .rows_affected()
+        let marked = sqlx::query(guards::sql(
+            &[&guards::NO_OPEN_ATTEMPT, &guards::CREDENTIAL_DIES],
+            include_str!("../queries/fleet/terminate.sql"),
+        ))
+        .bind(worker.to_string())
+        .bind(WorkerStatus::Terminating.as_str())
+        .bind(reason)
+        .bind(statuses(WorkerStep::Terminate))
+        .execute(&mut *transaction)
+        .await?
+        .rows_affected()
             > 0;
         transaction.commit().await?;
         Ok(marked)

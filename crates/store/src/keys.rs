@@ -12,7 +12,7 @@ use sqlx::postgres::PgRow;
 use crate::accounts::DEFAULT_ACCOUNT;
 use crate::idempotency::{self, Idempotency};
 use crate::row::Columns;
-use crate::{Error, Result, Store, secret};
+use crate::{Error, Result, Store, guards, secret};
 
 /// What a key may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -172,10 +172,13 @@ impl Store {
     }
 
     async fn person_of(&self, hash: [u8; 32]) -> Result<Option<Principal>> {
-        let row = sqlx::query(include_str!("../queries/keys/authenticate.sql"))
-            .bind(hash.as_slice())
-            .fetch_optional(self.pool())
-            .await?;
+        let row = sqlx::query(guards::sql(
+            &[&guards::KEY_REVOKED],
+            include_str!("../queries/keys/authenticate.sql"),
+        ))
+        .bind(hash.as_slice())
+        .fetch_optional(self.pool())
+        .await?;
         let Some(row) = row else { return Ok(None) };
         let key = KeyRow::read(&row)?;
         if row.try_get("touch")? {

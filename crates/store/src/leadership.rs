@@ -4,7 +4,7 @@
 use rgrid_core::{Timestamp, limits};
 use sqlx::{PgConnection, Row};
 
-use crate::{Error, Result, Store, row};
+use crate::{Error, Result, Store, guards, row};
 
 /// Leadership, as it was given. A new holder has a higher term.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,11 +18,12 @@ pub struct Term {
 impl Store {
     /// Takes or renews leadership for `limits::LEADER_TTL`; `None` when another holds it.
     pub async fn lead(&self, holder: &str) -> Result<Option<Term>> {
-        let row = sqlx::query(include_str!("../queries/leadership/lead.sql"))
-            .bind(holder)
-            .bind(row::millis(limits::LEADER_TTL))
-            .fetch_optional(self.pool())
-            .await?;
+        let row =
+            sqlx::query(guards::sql(&[&guards::ONE_LEADER], include_str!("../queries/leadership/lead.sql")))
+                .bind(holder)
+                .bind(row::millis(limits::LEADER_TTL))
+                .fetch_optional(self.pool())
+                .await?;
         let Some(row) = row else { return Ok(None) };
         Ok(Some(Term { number: row.try_get("term")?, deadline: row.try_get("deadline")? }))
     }
@@ -39,9 +40,12 @@ impl Store {
 
 /// Checks the term in the transaction that is about to write, and holds it to its end.
 pub(crate) async fn check(connection: &mut PgConnection, term: &Term) -> Result<()> {
-    let leads = sqlx::query(include_str!("../queries/leadership/check.sql"))
-        .bind(term.number)
-        .fetch_optional(connection)
-        .await?;
+    let leads = sqlx::query(guards::sql(
+        &[&guards::LEADER_TERM, &guards::LEADER_DEADLINE],
+        include_str!("../queries/leadership/check.sql"),
+    ))
+    .bind(term.number)
+    .fetch_optional(connection)
+    .await?;
     if leads.is_some() { Ok(()) } else { Err(Error::NotLeader) }
 }

@@ -16,6 +16,7 @@ mod error;
 pub mod executions;
 pub mod fleet;
 pub mod follows;
+mod guards;
 pub mod idempotency;
 pub mod keys;
 pub mod leadership;

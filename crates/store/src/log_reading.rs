@@ -7,7 +7,7 @@ use sqlx::Row;
 use crate::log_ranges::Range;
 use crate::logs::{LogChunk, LogCursor, LogPage, LogPiece};
 use crate::row::{Columns, bigint, integer};
-use crate::{Error, Result, Store};
+use crate::{Error, Result, Store, guards};
 
 impl Store {
     /// Before the first byte of the newest attempt.
@@ -87,13 +87,14 @@ impl Store {
         execution: ExecutionId,
         attempt: u32,
     ) -> Result<Attempts> {
-        let row = sqlx::query(include_str!("../queries/logs/standing.sql"))
-            .bind(execution.to_string())
-            .bind(account.to_string())
-            .bind(integer(attempt))
-            .fetch_optional(self.pool())
-            .await?
-            .ok_or_else(|| Error::not_found("execution", execution))?;
+        let row =
+            sqlx::query(guards::sql(&[&guards::ACCOUNT_LOGS], include_str!("../queries/logs/standing.sql")))
+                .bind(execution.to_string())
+                .bind(account.to_string())
+                .bind(integer(attempt))
+                .fetch_optional(self.pool())
+                .await?
+                .ok_or_else(|| Error::not_found("execution", execution))?;
         Ok(Attempts {
             newest: row.number32("newest")?,
             status: row.text("status")?,

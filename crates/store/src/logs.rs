@@ -17,7 +17,7 @@ use sqlx::{PgConnection, Postgres, Row, Transaction};
 use crate::attempts::AttemptAuth;
 use crate::notify::Nudge;
 use crate::row::{Columns, bigint, integer};
-use crate::{Error, Result, Store, secret};
+use crate::{Error, Result, Store, guards, secret};
 
 /// Chunks of one push.
 pub const PUSH_CHUNKS_MAX: usize = 16_384;
@@ -223,14 +223,15 @@ impl Standing {
                 LogStream::Stdout => &mut self.sizes.stdout,
                 LogStream::Stderr => &mut self.sizes.stderr,
             };
-            if piece.offset > *next {
+            if piece.offset > *next && guards::holds(&guards::LOG_WITHOUT_HOLE) {
                 let reason = format!(
                     "{} stands at byte {next}, and what came starts at {}",
                     piece.stream, piece.offset
                 );
                 return Err(Error::Invalid { field: "offset", reason });
             }
-            let Some(mut piece) = piece.clone().after(*next) else { continue };
+            let known = if guards::holds(&guards::LOG_ONCE) { *next } else { piece.offset };
+            let Some(mut piece) = piece.clone().after(known) else { continue };
             *next = piece.end();
             if self.kept_bytes + piece.bytes.len() as u64 > KEPT_BYTES_MAX {
                 // A log never ends a job: what is too much becomes a gap that every reader sees.
@@ -329,14 +330,17 @@ impl Store {
 }
 
 async fn fence(transaction: &mut Transaction<'_, Postgres>, a: &AttemptAuth) -> Result<bool> {
-    sqlx::query_scalar(include_str!("../queries/logs/fence.sql"))
-        .bind(a.execution_id.to_string())
-        .bind(integer(a.attempt))
-        .bind(a.worker_id.to_string())
-        .bind(secret::hash(&a.token).as_slice())
-        .fetch_optional(&mut **transaction)
-        .await?
-        .ok_or(Error::NotCurrent)
+    sqlx::query_scalar(guards::sql(
+        &[&guards::FENCE_TOKEN, &guards::FENCE_CURRENT],
+        include_str!("../queries/logs/fence.sql"),
+    ))
+    .bind(a.execution_id.to_string())
+    .bind(integer(a.attempt))
+    .bind(a.worker_id.to_string())
+    .bind(secret::hash(&a.token).as_slice())
+    .fetch_optional(&mut **transaction)
+    .await?
+    .ok_or(Error::NotCurrent)
 }
 
 async fn begin(transaction: &mut Transaction<'_, Postgres>, a: &AttemptAuth) -> Result<Standing> {

@@ -10,7 +10,7 @@ use sqlx::{PgConnection, Row};
 
 use crate::executions::BlobName;
 use crate::row::{self, Columns};
-use crate::{Error, Result, Store};
+use crate::{Error, Result, Store, guards};
 
 /// Reads a blob's name.
 pub(crate) fn read_blob(row: &PgRow) -> Result<BlobName> {
@@ -52,11 +52,12 @@ pub(crate) async fn blobs_here(
     if named.is_empty() {
         return Ok(here);
     }
-    let rows = sqlx::query(include_str!("../queries/executions/blobs_here.sql"))
-        .bind(account.to_string())
-        .bind(named.iter().map(|blob| blob.sha256.0.to_vec()).collect::<Vec<_>>())
-        .fetch_all(connection)
-        .await?;
+    let rows =
+        sqlx::query(guards::sql(&[&guards::BLOB_HELD], include_str!("../queries/executions/blobs_here.sql")))
+            .bind(account.to_string())
+            .bind(named.iter().map(|blob| blob.sha256.0.to_vec()).collect::<Vec<_>>())
+            .fetch_all(connection)
+            .await?;
     for row in &rows {
         let blob = read_blob(row)?;
         here.sizes.insert(blob.sha256, blob.size_bytes);

@@ -14,7 +14,7 @@ use sqlx::{Postgres, Row, Transaction};
 use crate::blobs::{TOUCH_PERIOD, interval};
 use crate::objects::ObjectKey;
 use crate::row::{Columns, parsed};
-use crate::{Result, Store};
+use crate::{Result, Store, guards};
 
 /// Uploads that nobody touched for this long go.
 pub const UPLOAD_KEPT: Duration = Duration::from_secs(24 * 3600);
@@ -243,11 +243,14 @@ async fn delete_locked(
         Unused::ByAnybody(..) => true,
         Unused::ByWhatRuns => false,
     };
-    let deleted = sqlx::query(include_str!("../queries/retention/delete_unused.sql"))
-        .bind(accounts)
-        .bind(hashes)
-        .bind(any_execution)
-        .fetch_all(&mut **transaction)
-        .await?;
+    let deleted = sqlx::query(guards::sql(
+        &[&guards::BLOB_RECHECK],
+        include_str!("../queries/retention/delete_unused.sql"),
+    ))
+    .bind(accounts)
+    .bind(hashes)
+    .bind(any_execution)
+    .fetch_all(&mut **transaction)
+    .await?;
     Ok(deleted)
 }

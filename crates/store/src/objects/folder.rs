@@ -21,6 +21,7 @@ use tokio::task::JoinHandle;
 use super::folder_part::PartClaim;
 use super::hashing::Hashing;
 use super::{Announced, Completed, Error, LIST_PAGE, Listed, ObjectKey, Part};
+use crate::guards;
 
 /// What others on the same disk (the database's log above all) must always find free.
 const FREE_RESERVE_BYTES: u64 = 256 << 20;
@@ -213,7 +214,7 @@ impl Folder {
         let (parts, mut state) = self.hashing.so_far(key);
         let hashed = (u64::from(parts) * announced.part_bytes).min(length);
         hash(file, hashed..length, &mut state).map_err(failed("read an object", 0))?;
-        if state.finalize().as_slice() != announced.sha256.0 {
+        if state.finalize().as_slice() != announced.sha256.0 && guards::holds(&guards::BLOB_HASH) {
             return Ok(Completed::Damaged);
         }
         // Not if it has its name, from a twin of this call: then what may lie there is a late sender's.
