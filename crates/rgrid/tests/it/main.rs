@@ -5,6 +5,7 @@ mod embedded;
 mod files;
 mod grid;
 mod hints;
+mod impossible;
 mod interpreters;
 mod interrupts;
 mod like_python;
