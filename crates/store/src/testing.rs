@@ -50,6 +50,32 @@ impl TestDatabase {
         store_config(&self.url, &self.folder)
     }
 
+    /// Ends every session of this database and refuses new ones, as a server that is down does, until [`Self::back`].
+    pub async fn goes_away(&self) {
+        let name = self.name();
+        self.admin(format!("alter database {name} with allow_connections false")).await;
+        self.admin(format!(
+            "select pg_terminate_backend(pid) from pg_stat_activity where datname = '{name}'"
+        ))
+        .await;
+    }
+
+    /// The end of [`Self::goes_away`].
+    pub async fn back(&self) {
+        self.admin(format!("alter database {} with allow_connections true", self.name())).await;
+    }
+
+    fn name(&self) -> &str {
+        let address = self.url.split('?').next().unwrap_or_default();
+        address.rsplit('/').next().unwrap_or_default()
+    }
+
+    async fn admin(&self, statement: String) {
+        let mut admin = server().admin().await.expect("the test server answers");
+        sqlx::raw_sql(AssertSqlSafe(statement)).execute(&mut admin).await.expect("the statement is sound");
+        admin.close().await.expect("a connection closes");
+    }
+
     /// A folder that ends with this value.
     pub fn folder(&self) -> &Path {
         &self.folder
