@@ -21,7 +21,9 @@ cargo xtask COMMAND
   tidy     the rules that no other tool checks
   bench    measures us beside the peers and writes docs/benchmarks.md
   fresh    both README commands on a bare Debian 12 made by debootstrap (as root)
-  soak     a grid under kill -9 for some minutes: nothing lost, nothing twice [--minutes N]
+  soak     a grid under kill -9 for some minutes: nothing lost, nothing twice [--minutes N];
+           --random: the store against its model in random order, all sequences;
+           --guards [NAME...]: each guard of guards.toml is switched off, and its test must fail
 ";
 
 fn main() -> ExitCode {

@@ -10,12 +10,22 @@ use anyhow::{Context, Result, bail, ensure};
 
 use crate::{cargo, output, run};
 
+mod guards;
+
 /// Time between two kills.
 const KILL_EVERY: Duration = Duration::from_secs(7);
 /// All work must have ended this long after the last kill.
 const SETTLE: Duration = Duration::from_secs(180);
 
+/// Random sequences of steps of a full run; CI tries a tenth of them.
+const RANDOM_CASES: u32 = 300;
+
 pub(crate) fn soak(args: &[String]) -> Result<()> {
+    match args.first().map(String::as_str) {
+        Some("--guards") => return guards::soak(&args[1..]),
+        Some("--random") => return random(),
+        Some(_) | None => {}
+    }
     let minutes: u64 = match args.iter().position(|arg| arg == "--minutes") {
         Some(at) => args.get(at + 1).context("--minutes wants a number")?.parse()?,
         None => 5,
@@ -32,6 +42,14 @@ pub(crate) fn soak(args: &[String]) -> Result<()> {
     let _ = run(&mut grid.rgrid(&["down", "--purge", "--yes"]));
     let _ = std::fs::remove_dir_all(&base);
     result
+}
+
+/// The store against its model, in random order: CI's test, with all of its sequences.
+fn random() -> Result<()> {
+    let test = "random::whatever_happens_in_whatever_order_the_rows_are_those_of_the_model";
+    run(cargo()
+        .args(["test", "--locked", "--package", "rgrid-store", "--test=it", "--", "--exact", test])
+        .env("RGRID_RANDOM_CASES", RANDOM_CASES.to_string()))
 }
 
 struct Grid {

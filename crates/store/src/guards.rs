@@ -84,7 +84,10 @@ pub(crate) const UNNAMED_RECHECK: Guard =
 pub(crate) const UNNAMED_FREE: Guard = guard("unnamed-free", &[]);
 pub(crate) const RENEW_WHAT_IS_NAMED: Guard = guard(
     "renew-what-is-named",
-    &[("a.execution_id = held.execution_id and a.number = held.number", "true")],
+    &[
+        ("a.execution_id = held.execution_id and a.number = held.number\n", "true\n"),
+        ("and a.token_sha256 = held.token_sha256 and a.worker_id", "and a.worker_id"),
+    ],
 );
 
 // The claim.
@@ -130,7 +133,10 @@ pub(crate) const ACCOUNT_BLOBS: Guard =
     guard("account-blobs", &[("where account_id = $1 and", "where $1::text is not null and")]);
 pub(crate) const ACCOUNT_LOGS: Guard =
     guard("account-logs", &[("and e.account_id = $2", "and $2::text is not null")]);
-pub(crate) const JOIN_TOKEN_ONCE: Guard = guard("join-token-once", &[("t.used_at is null and ", "")]);
+pub(crate) const JOIN_TOKEN_ONCE: Guard = guard(
+    "join-token-once",
+    &[("t.used_at is null and ", ""), ("status = any($13)", "$13::text[] is not null")],
+);
 pub(crate) const JOIN_TOKEN_NONCE: Guard =
     guard("join-token-nonce", &[("t.nonce = $2", "$2::text is not null")]);
 pub(crate) const JOIN_TOKEN_EXPIRY: Guard = guard("join-token-expiry", &[(" and t.expires_at > now()", "")]);

@@ -206,22 +206,23 @@ async fn write_join(
     credential_sha256: [u8; 32],
     legal: Vec<&'static str>,
 ) -> Result<bool> {
-    let written = sqlx::query(include_str!("../queries/workers/join.sql"))
-        .bind(worker.to_string())
-        .bind(&join.hostname)
-        .bind(&join.version)
-        .bind(row::integer(join.slots))
-        .bind(row::integer(join.capacity.cpu_millis))
-        .bind(row::bigint(join.capacity.memory_bytes))
-        .bind(row::bigint(join.capacity.disk_bytes))
-        .bind(&join.sandbox.kind)
-        .bind(&join.sandbox.network)
-        .bind(join.sandbox.limits.as_str())
-        .bind(join.sandbox.disk.as_str())
-        .bind(credential_sha256.as_slice())
-        .bind(legal)
-        .execute(connection)
-        .await?;
+    let written =
+        sqlx::query(guards::sql(&[&guards::JOIN_TOKEN_ONCE], include_str!("../queries/workers/join.sql")))
+            .bind(worker.to_string())
+            .bind(&join.hostname)
+            .bind(&join.version)
+            .bind(row::integer(join.slots))
+            .bind(row::integer(join.capacity.cpu_millis))
+            .bind(row::bigint(join.capacity.memory_bytes))
+            .bind(row::bigint(join.capacity.disk_bytes))
+            .bind(&join.sandbox.kind)
+            .bind(&join.sandbox.network)
+            .bind(join.sandbox.limits.as_str())
+            .bind(join.sandbox.disk.as_str())
+            .bind(credential_sha256.as_slice())
+            .bind(legal)
+            .execute(connection)
+            .await?;
     Ok(written.rows_affected() > 0)
 }
 

@@ -7,6 +7,7 @@ mod claim;
 mod crew;
 mod executions;
 mod fleet;
+mod gates;
 mod keys;
 mod logs;
 mod migrations;

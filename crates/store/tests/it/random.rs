@@ -3,7 +3,7 @@
 //! DESIGN section 10 hold; at the end everything comes to an end.
 //!
 //! `RGRID_RANDOM_CASES` says how many sequences are tried: few in CI, all under `cargo xtask soak --random`. Sequences
-//! that failed once are kept in `proptest-regressions/random.txt` and are tried first.
+//! that failed once are kept in `proptest-regressions/random.txt` and are tried first; `RGRID_RANDOM_FORGET` keeps none.
 
 mod act;
 mod clock;
@@ -23,6 +23,8 @@ use world::World;
 
 /// Sequences that are tried unless the environment says how many.
 const CASES: u32 = 30;
+/// Shorter sequences that are tried when one has failed.
+const SHRINKS: u32 = 400;
 /// Steps of a sequence.
 const STEPS: std::ops::Range<usize> = 20..60;
 /// Rounds in which everything must have ended once nothing is in its way.
@@ -31,12 +33,15 @@ const SETTLE_ROUNDS: usize = 40;
 #[test]
 fn whatever_happens_in_whatever_order_the_rows_are_those_of_the_model() {
     let cases = std::env::var("RGRID_RANDOM_CASES").ok().map(|text| text.parse().expect("a number of cases"));
+    // Where a failure is wanted, it is neither kept nor made shorter.
+    let (kept, max_shrink_iters) = match std::env::var_os("RGRID_RANDOM_FORGET") {
+        Some(_) => (FileFailurePersistence::Off, 0),
+        None => (FileFailurePersistence::Direct("proptest-regressions/random.txt"), SHRINKS),
+    };
     let config = Config {
         cases: cases.unwrap_or(CASES),
-        failure_persistence: Some(Box::new(FileFailurePersistence::Direct(
-            "proptest-regressions/random.txt",
-        ))),
-        max_shrink_iters: 400,
+        failure_persistence: Some(Box::new(kept)),
+        max_shrink_iters,
         ..Config::default()
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();

@@ -1,0 +1,59 @@
+//! What happens between a statement's snapshot and its locks: the statement is stopped there, by a `now()` of ours that
+//! waits at a gate. It is volatile, or the planner would ask it before there is a snapshot.
+
+use std::time::{Duration, Instant};
+
+use rgrid_store::{Store, StoreConfig};
+use sqlx::{AssertSqlSafe, PgConnection};
+
+use crate::stage::{Stage, sha256};
+
+/// Whoever waits for a gate longer than this waits for ever.
+const DEADLINE: Duration = Duration::from_secs(30);
+
+/// Statements of sessions that begin after this stop at their first `now()` while the gate is shut.
+const GATE: &str = "
+create schema gate;
+create function gate.now() returns timestamptz volatile language plpgsql as $$
+begin
+    perform pg_advisory_xact_lock_shared(42);
+    return pg_catalog.now();
+end $$;
+do $$ begin
+    execute format('alter database %I set search_path = gate, pg_catalog, public', current_database());
+end $$";
+
+async fn wait_until_somebody_stands_at_the_gate(connection: &mut PgConnection) {
+    let started = Instant::now();
+    let waiting =
+        "select count(*) > 0 from pg_locks where locktype = 'advisory' and objid = 42 and not granted";
+    while !sqlx::query_scalar::<_, bool>(waiting).fetch_one(&mut *connection).await.unwrap() {
+        assert!(started.elapsed() < DEADLINE, "nobody came to the gate");
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn a_blob_that_was_named_after_the_collection_looked_stays() {
+    let stage = Stage::new().await;
+    stage.upload(b"wanted").await;
+    let execution = stage.submit(&[], false).await;
+    stage.execute("update blobs set last_used_at = now() - interval '31 days'").await;
+    stage.execute(GATE).await;
+    let config = StoreConfig { application_name: "collector".to_owned(), ..stage.database.config() };
+    let collector = Store::connect(&config).await.unwrap();
+    let mut gate = stage.sql().await;
+    sqlx::raw_sql("select pg_advisory_lock(42)").execute(&mut gate).await.unwrap();
+    let collecting = tokio::spawn(async move { collector.shrink_blobs(0).await.unwrap().blobs });
+    wait_until_somebody_stands_at_the_gate(&mut gate).await;
+    // What a submission writes before its transaction ends, without the touch that comes after it.
+    let statements = format!(
+        "begin; select from blobs for key share;
+        insert into artifacts (execution_id, kind, path, entry, sha256)
+            select '{execution}', 'input', '/x', 'file', sha256 from blobs;
+        commit; select pg_advisory_unlock(42)"
+    );
+    sqlx::raw_sql(AssertSqlSafe(statements)).execute(&mut gate).await.unwrap();
+    assert_eq!(collecting.await.unwrap(), 0);
+    assert_eq!(stage.read_blob(sha256(b"wanted")).await.unwrap(), b"wanted");
+}
