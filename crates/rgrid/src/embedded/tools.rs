@@ -27,11 +27,11 @@ pub(crate) const PASTA: Tool = Tool { title: "pasta", program: "pasta", package:
 pub(crate) const NFT: Tool = Tool { title: "nftables", program: "nft", package: "nftables" };
 pub(crate) const IP: Tool = Tool { title: "iproute2", program: "ip", package: "iproute2" };
 
-/// What makes a job's network: as root virtual cables and a packet filter, else a program that needs no rights.
+/// What makes a job's network: as root virtual cables and a packet filter, else a program that needs no rights, and routes that lead nowhere.
 pub(crate) fn network_tools() -> &'static [Tool] {
     match Uid::effective().is_root() {
         true => &[NFT, IP],
-        false => &[PASTA],
+        false => &[PASTA, IP],
     }
 }
 

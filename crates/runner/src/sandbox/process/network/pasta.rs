@@ -52,8 +52,13 @@ impl Pasta {
     /// Looks for pasta and what it needs.
     pub(crate) fn find(config: &SandboxConfig) -> Result<Self, SandboxError> {
         let unavailable = |text: &str| Err(SandboxError::Unavailable(text.to_owned()));
-        if !std::env::split_paths(&search_path()).any(|folder| folder.join("pasta").is_file()) {
+        let missing =
+            |program| !std::env::split_paths(&search_path()).any(|folder| folder.join(program).is_file());
+        if missing("pasta") {
             return unavailable("`pasta` is not installed; apt-get install passt");
+        }
+        if missing("ip") {
+            return unavailable("`ip` is not installed; apt-get install iproute2");
         }
         if let Err(error) = File::options().read(true).write(true).open("/dev/net/tun") {
             return unavailable(&format!(
