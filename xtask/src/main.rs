@@ -22,6 +22,8 @@ cargo xtask COMMAND
   bench    measures us beside the peers and writes docs/benchmarks.md
   fresh    both README commands on a bare Debian 12 made by debootstrap (as root)
   soak     a grid under kill -9 for some minutes: nothing lost, nothing twice [--minutes N];
+           --outages: the database, the API, a runner and the whole grid away for minutes, and 1,000 executions under
+           kill -9 of their runners;
            --random: the store against its model in random order, all sequences;
            --guards [NAME...]: each guard of guards.toml is switched off, and its test must fail
 ";

@@ -20,10 +20,19 @@ const SETTLE: Duration = Duration::from_secs(180);
 /// Random sequences of steps of a full run; CI tries a tenth of them.
 const RANDOM_CASES: u32 = 300;
 
+/// Outages and killed runners in the sizes that the promises are made for; CI tries a tenth of them.
+fn outages() -> Result<()> {
+    run(cargo()
+        .args(["test", "--locked", "--package", "rgrid", "--test", "it", "--", "outages", "losses"])
+        .args(["--test-threads", "1", "--nocapture"])
+        .env("RGRID_SOAK", "1"))
+}
+
 pub(crate) fn soak(args: &[String]) -> Result<()> {
     match args.first().map(String::as_str) {
         Some("--guards") => return guards::soak(&args[1..]),
         Some("--random") => return random(),
+        Some("--outages") => return outages(),
         Some(_) | None => {}
     }
     let minutes: u64 = match args.iter().position(|arg| arg == "--minutes") {
