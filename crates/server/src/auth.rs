@@ -19,6 +19,7 @@ use rgrid_store::keys::{Principal, Role};
 use sha2::{Digest, Sha256};
 
 use crate::error::Refused;
+use crate::guards;
 use crate::rates::Caller;
 use crate::state::App;
 use crate::version;
@@ -71,6 +72,7 @@ impl Member {
     pub(crate) fn of(principal: Arc<Principal>) -> Result<Self, Refused> {
         match principal.role {
             Role::Admin | Role::Member => Ok(Self(principal)),
+            Role::Worker if !guards::holds(&guards::WORKER_IS_NO_PERSON) => Ok(Self(principal)),
             Role::Worker => Err(forbidden("a worker's credential cannot act for a person")),
         }
     }
@@ -101,6 +103,7 @@ impl FromRequestParts<App> for Admin {
         let principal = authenticate(app, &parts.headers).await?;
         match principal.role {
             Role::Admin => Ok(Self(principal)),
+            Role::Member if !guards::holds(&guards::ADMIN_ONLY) => Ok(Self(principal)),
             Role::Member => Err(forbidden("this needs a key with the role admin")),
             Role::Worker => Err(forbidden("a worker's credential cannot act for a person")),
         }

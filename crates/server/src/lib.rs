@@ -9,6 +9,7 @@ mod bodies;
 mod drains;
 mod error;
 mod follow;
+mod guards;
 mod heartbeats;
 mod metrics;
 mod nudges;

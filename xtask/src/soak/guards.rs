@@ -25,6 +25,8 @@ struct Guard {
     name: String,
     rule: String,
     package: String,
+    /// `it`, the crate's integration tests, or `lib`, the tests in its code.
+    target: String,
     test: String,
     says: String,
 }
@@ -38,12 +40,12 @@ pub(super) fn soak(names: &[String]) -> Result<()> {
     let started = Instant::now();
     let mut lines = Vec::new();
     let mut broken = Vec::new();
-    for (package, guards) in by_package(&table) {
-        let binary = build(package)?;
+    for ((package, target), guards) in by_binary(&table) {
         let all_on: BTreeSet<&str> = chosen(&guards, names).map(|guard| guard.test.as_str()).collect();
         if all_on.is_empty() {
             continue;
         }
+        let binary = build(package, target)?;
         eprintln!("{package}: {} tests with all guards on", all_on.len());
         run(test(&binary, package, None).args(&all_on))?;
         for guard in chosen(&guards, names) {
@@ -95,12 +97,12 @@ fn try_without(binary: &str, guard: &Guard) -> Result<(String, bool)> {
     Ok((format!("{:<28} {:<7} off: PASSES {TRIES} times; {}", guard.name, guard.rule, guard.test), false))
 }
 
-fn by_package(table: &[Guard]) -> BTreeMap<&str, Vec<&Guard>> {
-    let mut packages: BTreeMap<&str, Vec<&Guard>> = BTreeMap::new();
+fn by_binary(table: &[Guard]) -> BTreeMap<(&str, &str), Vec<&Guard>> {
+    let mut binaries: BTreeMap<(&str, &str), Vec<&Guard>> = BTreeMap::new();
     for guard in table {
-        packages.entry(&guard.package).or_default().push(guard);
+        binaries.entry((&guard.package, &guard.target)).or_default().push(guard);
     }
-    packages
+    binaries
 }
 
 fn chosen<'a>(guards: &'a [&'a Guard], names: &'a [String]) -> impl Iterator<Item = &'a Guard> {
@@ -108,20 +110,21 @@ fn chosen<'a>(guards: &'a [&'a Guard], names: &'a [String]) -> impl Iterator<Ite
 }
 
 /// Builds the tests of a package with the switch and answers their binary.
-fn build(package: &str) -> Result<String> {
+fn build(package: &str, target: &str) -> Result<String> {
+    let kind = if target == "lib" { "--lib" } else { "--test=it" };
     let said = output(cargo().args([
         "test",
         "--locked",
         "--no-run",
         "--message-format=json",
-        "--test=it",
+        kind,
         "--features",
         FEATURE,
         "--package",
         package,
     ]))?;
     let built = said.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
-    let binaries = built.filter(|message| message["target"]["name"] == "it");
+    let binaries = built.filter(|message| message["profile"]["test"] == true);
     let path = binaries.filter_map(|message| Some(message["executable"].as_str()?.to_owned())).next_back();
     path.with_context(|| format!("cargo built no tests of {package}"))
 }
@@ -156,6 +159,7 @@ fn row(row: &toml::Value) -> Result<Guard> {
         name: text("name")?,
         rule: text("rule")?,
         package: text("crate")?,
+        target: row.get("target").and_then(toml::Value::as_str).unwrap_or("it").to_owned(),
         test: text("test")?,
         says: text("says")?,
     })
@@ -185,7 +189,9 @@ mod tests {
     #[test]
     fn every_guard_of_the_table_is_in_the_code_and_the_other_way() {
         let table = table();
-        for (_, guards) in by_package(&table) {
+        let packages: BTreeSet<&str> = table.iter().map(|guard| guard.package.as_str()).collect();
+        for package in packages {
+            let guards: Vec<&Guard> = table.iter().filter(|guard| guard.package == package).collect();
             let code = source(guards[0], "src/guards.rs");
             let made = code.split("guard(").skip(1).filter_map(|after| after.trim_start().strip_prefix('"'));
             let made: BTreeSet<&str> = made.filter_map(|after| after.split('"').next()).collect();
@@ -198,7 +204,8 @@ mod tests {
     fn every_test_of_the_table_is_there() {
         for guard in table() {
             let (module, name) = guard.test.split_once("::").unwrap();
-            let tests = source(&guard, &format!("tests/it/{module}.rs"));
+            let path = if guard.target == "lib" { "src/lib.rs" } else { &format!("tests/it/{module}.rs") };
+            let tests = source(&guard, path);
             assert!(tests.contains(&format!("fn {name}()")), "{}: no test {}", guard.name, guard.test);
         }
     }

@@ -17,6 +17,7 @@ use tokio::process::Command;
 use super::super::{SandboxConfig, SandboxError};
 use super::instance::Instance;
 use super::kernel::{self, Entry};
+use crate::guards;
 
 mod foreign;
 pub(super) mod pasta;
@@ -182,13 +183,13 @@ fn sent_packets(folder: &str) -> Option<u64> {
 
 /// What may not be reached, by family, as the operator allows it.
 fn blocked(config: &SandboxConfig) -> (Vec<String>, Vec<String>) {
-    let private = !config.allow_private_ranges;
+    let private = !config.allow_private_ranges && guards::holds(&guards::PRIVATE_RANGES);
     let list = |always: &[&str], private_ones: &[&str]| -> Vec<String> {
         let private_ones = private_ones.iter().filter(|_| private);
         always.iter().chain(private_ones).map(|&text| text.to_owned()).collect()
     };
     let (mut v4, mut v6) = (list(BLOCKED_V4, PRIVATE_V4), list(BLOCKED_V6, PRIVATE_V6));
-    for address in &config.blocked {
+    for address in config.blocked.iter().filter(|_| guards::holds(&guards::GRID_BLOCKED)) {
         match address {
             IpAddr::V4(address) => v4.push(address.to_string()),
             IpAddr::V6(address) => v6.push(address.to_string()),
