@@ -1,7 +1,8 @@
 //! Blobs on their way in: what is missing, where its parts go, and the commit that makes it one.
 //!
-//! Both stores look alike: a part is PUT to a URL that needs no key (it is signed), and the commit checks size and
-//! hash. Parts that already arrived are not asked for again, so an interrupted upload goes on where it was cut.
+//! Both stores look alike: a part is PUT to a URL that needs no key (it is signed), and the commit checks it. Parts that already arrived are not asked for again, so an interrupted upload goes on where it was cut.
+
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -28,6 +29,9 @@ pub struct Part {
     pub number: u32,
     /// Where to PUT it: absolute, or a path on the API.
     pub url: String,
+    /// Headers that the PUT must carry; they are signed too.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub headers: BTreeMap<String, String>,
 }
 
 /// The body of `POST /blobs/missing`, and of `POST /attempts/{execution}/{attempt}/blobs`.

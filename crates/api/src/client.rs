@@ -16,7 +16,7 @@ use serde::de::DeserializeOwned;
 
 use self::address::{escaped, is_tls, transport, with_query};
 use crate::artifacts::{ArtifactPage, ListArtifacts};
-use crate::blobs::{BlobsMissing, BlobsWanted, CommitBlobs, Committed};
+use crate::blobs::{BlobsMissing, BlobsWanted, CommitBlobs, Committed, Part};
 use crate::error::{ApiError, ErrorBody};
 use crate::events::{FollowEvent, SseReader};
 use crate::executions::{
@@ -343,22 +343,36 @@ impl Client {
     /// PUTs one part to the address it was given. The caller bounds the time: a part is [`PART_BYTES`] at most.
     ///
     /// [`PART_BYTES`]: rgrid_core::limits::PART_BYTES
-    pub async fn put_part(&self, url: &str, length: u64, body: reqwest::Body) -> Result<(), ClientError> {
-        let request = self.signed(Method::PUT, url)?.header(header::CONTENT_LENGTH, length).body(body);
-        self.send(request).await.map(drop)
+    pub async fn put_part(&self, part: &Part, length: u64, body: reqwest::Body) -> Result<(), ClientError> {
+        let mut request = self.signed(Method::PUT, &part.url)?.header(header::CONTENT_LENGTH, length);
+        for (name, value) in &part.headers {
+            request = request.header(name, value);
+        }
+        self.send(request.body(body)).await.map(drop)
     }
 
     /// GETs a blob from the address it was given, from byte `from` on. The caller hashes what it reads.
     pub async fn get_blob(&self, url: &str, from: u64) -> Result<Response, ClientError> {
-        let mut request = self.signed(Method::GET, url)?;
-        if from > 0 {
-            request = request.header(header::RANGE, format!("bytes={from}-"));
+        let mut response = self.get_signed(url, from).await?;
+        // The grid may know a nearer place for the bytes: once, and without a key there either.
+        if response.status() == StatusCode::TEMPORARY_REDIRECT
+            && let Some(place) = response.headers().get(header::LOCATION).and_then(|at| at.to_str().ok())
+        {
+            response = self.get_signed(place, from).await?;
         }
-        let response = self.send(request).await?;
+        let response = self.accepted(response).await?;
         if from > 0 && response.status() != StatusCode::PARTIAL_CONTENT {
             return Err(ClientError::NotAGrid { url: self.base.clone(), status: response.status().as_u16() });
         }
         Ok(response)
+    }
+
+    async fn get_signed(&self, url: &str, from: u64) -> Result<Response, ClientError> {
+        let mut request = self.signed(Method::GET, url)?;
+        if from > 0 {
+            request = request.header(header::RANGE, format!("bytes={from}-"));
+        }
+        request.send().await.map_err(|source| self.unreachable(source))
     }
 
     /// `GET /workers`.

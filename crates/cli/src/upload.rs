@@ -265,7 +265,7 @@ async fn put(
         }
     });
     let deadline = TRANSFER_SILENCE + Duration::from_secs(length / SLOWEST_BYTES_PER_SECOND);
-    let put = client.put_part(&part.url, length, reqwest::Body::wrap_stream(bytes));
+    let put = client.put_part(part, length, reqwest::Body::wrap_stream(bytes));
     match tokio::time::timeout(deadline, put).await {
         Ok(Ok(())) => Ok(()),
         Ok(Err(error)) => Err(PutError::Grid(error)),

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use rgrid_api::artifacts::Artifact;
-use rgrid_api::blobs::{BlobName, BlobsWanted, CommitBlob, CommitBlobs, Upload};
+use rgrid_api::blobs::{BlobName, BlobsWanted, CommitBlob, CommitBlobs, Part, Upload};
 use rgrid_api::client::{AttemptRef, Client, ClientError};
 use rgrid_core::limits;
 use tokio::io::AsyncReadExt;
@@ -82,7 +82,7 @@ async fn page_of(
         for upload in &missing {
             let artifact = paths.get(upload.sha256.as_str()).ok_or(UploadError::Damaged { blobs: 1 })?;
             for part in &upload.parts {
-                sends.push(send(client, root, Path::new(&artifact.path), upload, part.number, &part.url));
+                sends.push(send(client, root, Path::new(&artifact.path), upload, part));
             }
         }
         stream::iter(sends).buffer_unordered(PARTS_AT_ONCE).try_collect::<Vec<()>>().await?;
@@ -108,10 +108,9 @@ async fn send(
     root: &Path,
     inside: &Path,
     upload: &Upload,
-    number: u32,
-    url: &str,
+    part: &Part,
 ) -> Result<(), UploadError> {
-    let from = u64::from(number.saturating_sub(1)) * upload.part_bytes;
+    let from = u64::from(part.number.saturating_sub(1)) * upload.part_bytes;
     let length = upload.part_bytes.min(upload.size_bytes.saturating_sub(from));
     // The file is opened anew for each part: thousands of them need not be open at once.
     let open = || -> std::io::Result<std::fs::File> {
@@ -135,7 +134,7 @@ async fn send(
         async move {
             // A file that could be opened before can be opened again; if not, an empty body is refused as damaged.
             let body = body.unwrap_or_default();
-            match tokio::time::timeout(PART_DEADLINE, client.put_part(url, length, body)).await {
+            match tokio::time::timeout(PART_DEADLINE, client.put_part(part, length, body)).await {
                 Ok(result) => result,
                 Err(_) => Err(ClientError::NotAGrid { url: client.url().to_owned(), status: 504 }),
             }

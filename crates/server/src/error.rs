@@ -163,6 +163,14 @@ fn from_objects(error: rgrid_store::objects::Error) -> Refused {
             Refused::new(ErrorCode::Malformed, format!("{received} bytes came and the part has {expected}"))
                 .details(serde_json::json!({ "expected_bytes": expected, "received_bytes": received }))
         }
+        Objects::WrongBytes => {
+            Refused::new(ErrorCode::Malformed, error.to_string()).hint("hash the bytes again, and send those")
+        }
+        Objects::NotS3 { .. } => {
+            tracing::error!(error = %Causes(&error), "the object store is none");
+            Refused::new(ErrorCode::ObjectsUnavailable, error.to_string())
+                .hint("the grid's operator can correct it; nothing was lost")
+        }
         Objects::Missing(_) | Objects::Broken { .. } => {
             tracing::error!(error = %Causes(&error), "the object store failed");
             Refused::new(ErrorCode::ObjectsUnavailable, "the object store does not answer")

@@ -3,21 +3,16 @@
 //! All replicas sign with one key, which the store derives from the grid's secret. What is signed is exactly what the
 //! address allows: method, account or upload, part, hash and expiry; changing any of them is a 403.
 
-use std::time::Duration;
-
 use hmac::{Hmac, KeyInit, Mac};
 use rgrid_api::BASE;
 use rgrid_api::error::ErrorCode;
 use rgrid_core::Timestamp;
 use rgrid_core::id::{AccountId, UploadId};
 use rgrid_core::submission::Sha256;
+use rgrid_store::objects::SIGNED_ADDRESS_LIFE;
 
 use crate::error::Refused;
 use crate::guards;
-
-/// A signed address is good for this long. A runner may queue inputs behind other work, and a laptop may sleep, but
-/// whoever comes later asks again.
-pub(crate) const SIGNATURE_LIFE: Duration = Duration::from_secs(3600);
 
 /// What an address allows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,9 +36,9 @@ impl Signer {
         Self { keys: secrets.iter().map(|secret| key(secret.as_slice())).collect() }
     }
 
-    /// The address, as a path on the API, that allows `grant` until [`SIGNATURE_LIFE`] from `now`.
+    /// The address, as a path on the API, that allows `grant` until [`SIGNED_ADDRESS_LIFE`] from `now`.
     pub(crate) fn url(&self, grant: Grant, now: Timestamp) -> String {
-        let expires = (now + SIGNATURE_LIFE).timestamp();
+        let expires = (now + SIGNED_ADDRESS_LIFE).timestamp();
         let signature = hex(&mac(&self.keys[0], grant, expires).finalize().into_bytes());
         match grant {
             Grant::Put { sha256, upload, part } => format!(

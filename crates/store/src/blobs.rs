@@ -4,7 +4,7 @@
 //! Whoever writes a row that names a blob locks the blob's row for key share first (`named_blobs.rs`): garbage
 //! collection passes over the blob, or the writer learns that it is missing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 use std::time::Duration;
 
@@ -98,6 +98,17 @@ impl Store {
         Ok(BlobReader { object, size_bytes })
     }
 
+    /// Where a blob can be fetched past the API; `None` when it must pass through it. One whose object is gone, or has
+    /// another size, is forgotten and `Error::Corrupt`.
+    pub async fn blob_address(&self, account: AccountId, sha256: Sha256) -> Result<Option<String>> {
+        if !self.objects().is_public() {
+            return Ok(None);
+        }
+        self.open_blob(account, sha256, Some(0..0)).await?;
+        let (key, _, _) = self.find_blob(account, sha256).await?;
+        Ok(self.objects().get_address(key).await?)
+    }
+
     /// A reader found another hash than it asked for. The blob is read again, since a reader may err or lie; true when
     /// it is damaged, and forgotten: its next upload repairs it.
     pub async fn blob_damaged(&self, account: AccountId, sha256: Sha256) -> Result<bool> {
@@ -167,8 +178,16 @@ impl Store {
     /// collection. Answers how many are gone.
     pub(crate) async fn delete_discarded(&self, keys: &[ObjectKey]) -> Result<u64> {
         let (mut gone, mut stay) = (Vec::new(), Vec::new());
+        let uploads =
+            if self.objects().rows_know_parts() { HashMap::new() } else { self.open_parts(keys).await? };
         for key in keys {
-            match self.objects().delete(*key).await {
+            let deleted = async {
+                if let Some(multipart) = uploads.get(&key.to_string()) {
+                    self.objects().abort(*key, multipart).await?;
+                }
+                self.objects().delete(*key).await
+            };
+            match deleted.await {
                 Ok(()) => gone.push(key.to_string()),
                 Err(error) => {
                     tracing::warn!(object_key = %key, %error, "an object could not be deleted");
@@ -187,5 +206,14 @@ impl Store {
                 .await?;
         }
         Ok(gone.len() as u64)
+    }
+
+    /// The store's own ids of uploads in parts, by key, of objects that are to be deleted.
+    async fn open_parts(&self, keys: &[ObjectKey]) -> Result<HashMap<String, String>> {
+        let rows = sqlx::query(include_str!("../queries/blobs/discarded_uploads.sql"))
+            .bind(keys.iter().map(ObjectKey::to_string).collect::<Vec<_>>())
+            .fetch_all(self.pool())
+            .await?;
+        rows.iter().map(|row| Ok((row.try_get("object_key")?, row.try_get("multipart_id")?))).collect()
     }
 }

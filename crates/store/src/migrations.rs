@@ -18,6 +18,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (6, "logs", include_str!("../migrations/0006_logs.sql")),
     (7, "stdin", include_str!("../migrations/0007_stdin.sql")),
     (8, "discarded objects", include_str!("../migrations/0008_discarded_objects.sql")),
+    (9, "multipart uploads", include_str!("../migrations/0009_multipart_uploads.sql")),
 ];
 
 /// SQLSTATE of a table that is not there: sqlx's own, before the first migration.

@@ -1,7 +1,8 @@
 //! Uploads: a blob on its way in, by parts that may come in any order and over any number of connections.
 //!
-//! A part's row is written after its bytes, and its bytes are never written again after that, so the parts that are
-//! missing are exactly those without a row, whatever was cut or killed.
+//! In a folder a part's row is written after its bytes, and its bytes are never written again after that, so the parts
+//! that are missing are exactly those without a row, whatever was cut or killed. An S3 server knows its parts itself,
+//! and is asked.
 
 use std::collections::{HashMap, HashSet};
 
@@ -11,16 +12,19 @@ use rgrid_core::id::{AccountId, UploadId};
 use rgrid_core::limits;
 use rgrid_core::submission::Sha256;
 use sqlx::Row;
+use sqlx::postgres::PgRow;
 
 use crate::blobs::{BlobName, distinct};
 use crate::notify::Nudge;
-use crate::objects::{self, Announced, Completed, ObjectKey};
+use crate::objects::{self, Announced, Arriving, Completed, ObjectKey, PartAddress};
 use crate::queue::queue_ready_executions;
 use crate::row::{Columns, bigint, integer, parsed, sha256};
 use crate::{Error, Result, Store, secret};
 
 /// Uploads of one commit that are verified at once.
 const VERIFIED_AT_ONCE: usize = 4;
+/// Uploads about which the object store is asked at once.
+const ASKED_AT_ONCE: usize = 8;
 
 /// A blob that is to be uploaded.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,16 +39,34 @@ pub struct UploadRow {
     pub part_bytes: u64,
     /// The parts that are still missing, ascending.
     pub parts_missing: Vec<u32>,
+    /// Where its bytes go.
+    key: ObjectKey,
+    multipart: Option<String>,
+}
+
+impl UploadRow {
+    fn arriving(&self) -> Arriving {
+        let announced =
+            Announced { size_bytes: self.size_bytes, part_bytes: self.part_bytes, sha256: self.sha256 };
+        Arriving { key: self.key, announced, multipart: self.multipart.clone() }
+    }
 }
 
 /// What is known of an upload when it is to be committed.
 struct Candidate {
     id: UploadId,
-    key: ObjectKey,
-    announced: Announced,
+    arriving: Arriving,
     /// Its bytes are a blob already.
     is_blob: bool,
+    /// Rows say that all its parts have arrived.
     arrived: bool,
+}
+
+/// An upload, as a part of it comes.
+struct Found {
+    arriving: Arriving,
+    /// Nobody needs this part any more.
+    needless: bool,
 }
 
 /// What came of one.
@@ -86,6 +108,7 @@ impl Store {
     }
 
     async fn open_uploads(&self, account: AccountId, wanted: Vec<(Sha256, u64)>) -> Result<Vec<UploadRow>> {
+        self.objects().ensure_answers().await?;
         let now = secret::unix_ms();
         let ids: HashSet<String> =
             wanted.iter().map(|_| UploadId::new(now, secret::random()).to_string()).collect();
@@ -109,18 +132,60 @@ impl Store {
                 size_bytes: row.number64("size_bytes")?,
                 part_bytes: row.number64("part_bytes")?,
                 parts_missing: Vec::new(),
+                key: parsed("object key", row.try_get("object_key")?)?,
+                multipart: row.try_get("multipart_id")?,
             });
+        }
+        if !self.objects().rows_know_parts() {
+            return futures_util::stream::iter(uploads)
+                .map(|upload| self.ask_for_parts(upload))
+                .buffered(ASKED_AT_ONCE)
+                .try_collect()
+                .await;
         }
         let resumed: Vec<String> =
             uploads.iter().map(|upload| upload.id.to_string()).filter(|id| !ids.contains(id)).collect();
         let arrived = self.arrived_parts(resumed).await?;
         for upload in &mut uploads {
             let arrived = arrived.get(&upload.id);
-            let parts = 1..=announced(upload).parts();
+            let parts = 1..=upload.arriving().announced.parts();
             upload.parts_missing =
                 parts.filter(|part| !arrived.is_some_and(|set| set.contains(part))).collect();
         }
         Ok(uploads)
+    }
+
+    /// The same for an object store that knows itself what has arrived.
+    async fn ask_for_parts(&self, mut upload: UploadRow) -> Result<UploadRow> {
+        let parts = upload.arriving().announced.parts();
+        if parts > 1 && upload.multipart.is_none() {
+            upload.multipart = self.begin_multipart(&upload).await?;
+        }
+        let arrived = self.objects().arrived(&upload.arriving()).await?;
+        upload.parts_missing = (1..=parts).filter(|part| !arrived.contains(part)).collect();
+        Ok(upload)
+    }
+
+    async fn begin_multipart(&self, upload: &UploadRow) -> Result<Option<String>> {
+        let ours = self.objects().begin(upload.key, &upload.arriving().announced).await?;
+        let kept: Option<Option<String>> =
+            sqlx::query_scalar(include_str!("../queries/uploads/begin_multipart.sql"))
+                .bind(upload.id.to_string())
+                .bind(&ours)
+                .fetch_optional(self.pool())
+                .await?;
+        let kept = kept.flatten();
+        if let Some(ours) = &ours
+            && kept.as_ref() != Some(ours)
+        {
+            self.objects().abort(upload.key, ours).await?;
+        }
+        Ok(kept)
+    }
+
+    /// Where a missing part of an upload can be PUT past the API; `None` when it must pass through it.
+    pub async fn part_address(&self, upload: &UploadRow, number: u32) -> Result<Option<PartAddress>> {
+        Ok(self.objects().part_address(&upload.arriving(), number).await?)
     }
 
     async fn arrived_parts(&self, uploads: Vec<String>) -> Result<HashMap<UploadId, HashSet<u32>>> {
@@ -150,21 +215,21 @@ impl Store {
     where
         E: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
-        let (key, announced, arrived) = self.find_upload(upload, number).await?;
-        let part = announced.part(number).ok_or_else(|| Error::Invalid {
+        let Found { arriving, needless } = self.find_upload(upload, number).await?;
+        let part = arriving.announced.part(number).ok_or_else(|| Error::Invalid {
             field: "number",
-            reason: format!("the upload has {} parts", announced.parts()),
+            reason: format!("the upload has {} parts", arriving.announced.parts()),
         })?;
         let expected = part.range.end - part.range.start;
         if length != expected {
             return Err(objects::Error::WrongLength { expected, received: length }.into());
         }
-        if arrived {
+        if needless {
             return drain(bytes).await;
         }
-        let claim = self.objects().claim_part(key, part).await;
+        let claim = self.objects().claim_part(&arriving, part).await;
         // Asked again under the claim: who had it before us may have sent these very bytes.
-        if self.find_upload(upload, number).await?.2 {
+        if self.find_upload(upload, number).await?.needless {
             return drain(bytes).await;
         }
         let written = claim?.write(bytes).await?;
@@ -177,19 +242,15 @@ impl Store {
         Ok(())
     }
 
-    async fn find_upload(&self, upload: UploadId, part: u32) -> Result<(ObjectKey, Announced, bool)> {
+    async fn find_upload(&self, upload: UploadId, part: u32) -> Result<Found> {
         let row = sqlx::query(include_str!("../queries/uploads/get.sql"))
             .bind(upload.to_string())
             .bind(integer(part))
             .fetch_optional(self.pool())
             .await?
             .ok_or_else(|| Error::not_found("upload", upload))?;
-        let announced = Announced {
-            size_bytes: row.number64("size_bytes")?,
-            part_bytes: row.number64("part_bytes")?,
-            sha256: sha256(row.try_get("sha256")?)?,
-        };
-        Ok((parsed("object key", row.try_get("object_key")?)?, announced, row.try_get("arrived")?))
+        let arrived = row.try_get::<bool, _>("arrived")? && self.objects().rows_know_parts();
+        Ok(Found { arriving: read_arriving(&row)?, needless: arrived || row.try_get("committed")? })
     }
 
     /// Makes uploads blobs whose parts have all arrived and whose size and hash are what was announced, and queues
@@ -239,34 +300,30 @@ impl Store {
             .await?;
         let mut candidates = Vec::with_capacity(rows.len());
         for row in rows {
-            let announced = Announced {
-                size_bytes: row.number64("size_bytes")?,
-                part_bytes: row.number64("part_bytes")?,
-                sha256: sha256(row.try_get("sha256")?)?,
-            };
+            let arriving = read_arriving(&row)?;
             let id: UploadId = row.text("id")?;
             let committed: bool = row.try_get("committed")?;
             let is_blob: bool = row.try_get("is_blob")?;
             // The upload of another hash, or of a blob that was forgotten since, is as good as unknown.
-            if hashes.get(&id) == Some(&announced.sha256) && (is_blob || !committed) {
-                let arrived = row.number64("parts")? == u64::from(announced.parts());
-                let key = parsed("object key", row.try_get("object_key")?)?;
-                candidates.push(Candidate { id, key, announced, is_blob: committed && is_blob, arrived });
+            if hashes.get(&id) == Some(&arriving.announced.sha256) && (is_blob || !committed) {
+                let arrived = row.number64("parts")? == u64::from(arriving.announced.parts());
+                candidates.push(Candidate { id, arriving, is_blob: committed && is_blob, arrived });
             }
         }
         Ok(candidates)
     }
 
     async fn verify(&self, candidate: Candidate) -> Result<Verdict> {
-        let Candidate { id, key, announced, is_blob, arrived } = candidate;
+        let Candidate { id, arriving, is_blob, arrived } = candidate;
         if is_blob {
             return Ok(Verdict::IsBlob);
         }
-        if !arrived {
+        if !arrived && self.objects().rows_know_parts() {
             return Ok(Verdict::Refused(id));
         }
-        match self.objects().complete(key, &announced).await {
-            Ok(Completed::Whole) => Ok(Verdict::Verified(id, announced.sha256)),
+        match self.objects().complete(&arriving).await {
+            Ok(Completed::Whole) => Ok(Verdict::Verified(id, arriving.announced.sha256)),
+            Ok(Completed::Unfinished) => Ok(Verdict::Refused(id)),
             Ok(Completed::Damaged) | Err(objects::Error::Missing(_)) => {
                 let discarded: Option<String> =
                     sqlx::query_scalar(include_str!("../queries/uploads/refuse.sql"))
@@ -274,7 +331,7 @@ impl Store {
                         .fetch_optional(self.pool())
                         .await?;
                 if discarded.is_some() {
-                    self.delete_discarded(&[key]).await?;
+                    self.delete_discarded(&[arriving.key]).await?;
                 }
                 Ok(Verdict::Refused(id))
             }
@@ -309,8 +366,14 @@ impl Store {
     }
 }
 
-fn announced(upload: &UploadRow) -> Announced {
-    Announced { size_bytes: upload.size_bytes, part_bytes: upload.part_bytes, sha256: upload.sha256 }
+fn read_arriving(row: &PgRow) -> Result<Arriving> {
+    let announced = Announced {
+        size_bytes: row.number64("size_bytes")?,
+        part_bytes: row.number64("part_bytes")?,
+        sha256: sha256(row.try_get("sha256")?)?,
+    };
+    let key = parsed("object key", row.try_get("object_key")?)?;
+    Ok(Arriving { key, announced, multipart: row.try_get("multipart_id")? })
 }
 
 /// Reads what nobody needs: a sender that is answered before it has sent all may take that for a failure.

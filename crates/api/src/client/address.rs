@@ -20,6 +20,8 @@ fn is_loopback(url: &str) -> bool {
 pub(super) fn transport(url: &str) -> Result<reqwest::Client, reqwest::Error> {
     let mut http = reqwest::Client::builder()
         .connect_timeout(CONNECT_DEADLINE)
+        // Whoever sends us elsewhere must not be handed the headers, a key among them.
+        .redirect(reqwest::redirect::Policy::none())
         .user_agent(concat!("rgrid/", env!("CARGO_PKG_VERSION")))
         .tcp_nodelay(true);
     if !is_tls(url) {

@@ -55,6 +55,7 @@ const SETTINGS: &[Setting] = &[
     secret("objects.secret_key", "MINIO_SECRET_KEY"),
     open("objects.bucket", "MINIO_BUCKET_NAME"),
     open("objects.use_ssl", "MINIO_USE_SSL"),
+    open("objects.region", "MINIO_REGION"),
     open("vault.key_file", "RGRID_VAULT_KEY_FILE"),
     open("orchestrator.enabled", "ORCHESTRATOR_ENABLED"),
     open("orchestrator.max_workers", "RGRID_MAX_WORKERS"),
@@ -383,6 +384,27 @@ mod tests {
         warnings.sort_by_key(|warning| expected.iter().position(|e| e == warning));
         assert_eq!(warnings, expected);
         assert!(!staging.to_string().contains("\"word\"") && !staging.to_string().contains("placeholder"));
+    }
+
+    #[test]
+    fn the_minio_settings_name_an_s3_server() {
+        let minio = |more: &[(&str, &str)]| {
+            let mut environment = vec![
+                ("DATABASE_URL", "postgres://x/y"),
+                ("RGRID_VAULT_KEY_FILE", "/etc/key"),
+                ("MINIO_ENDPOINT", "localhost:9001"),
+                ("MINIO_ACCESS_KEY", "user"),
+            ];
+            environment.extend(more);
+            let mut settings = settings(None, &environment, &[]);
+            store_of(&mut settings, "test").map(|store| format!("{:?}", store.objects))
+        };
+        let secret = ("MINIO_SECRET_KEY", "word");
+        insta::assert_snapshot!(minio(&[secret]).unwrap(), @r#"S3(S3Config { endpoint: "http://localhost:9001", public_endpoint: None, bucket: "rgrid", region: "us-east-1", .. })"#);
+        let public = ("MINIO_PUBLIC_ENDPOINT", "s3.example.com");
+        insta::assert_snapshot!(minio(&[secret, public, ("MINIO_USE_SSL", "True")]).unwrap(), @r#"S3(S3Config { endpoint: "https://localhost:9001", public_endpoint: Some("https://s3.example.com"), bucket: "rgrid", region: "us-east-1", .. })"#);
+        insta::assert_snapshot!(minio(&[]).unwrap_err(), @"objects.secret_key has no value: set MINIO_SECRET_KEY, or objects.secret_key in a settings file");
+        insta::assert_snapshot!(minio(&[secret, ("MINIO_USE_SSL", "maybe")]).unwrap_err(), @r#"objects.use_ssl (from MINIO_USE_SSL) cannot be read: "maybe" is neither true nor false"#);
     }
 
     #[test]

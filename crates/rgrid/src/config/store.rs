@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use rgrid_store::StoreConfig;
 use rgrid_store::objects::ObjectsConfig;
+use rgrid_store::objects::s3::S3Config;
 
 use super::{ConfigError, Settings};
 use crate::embedded::home::Home;
@@ -15,7 +16,7 @@ const CREDENTIAL: &str = "rgrid-vault-key";
 pub(crate) fn store(settings: &mut Settings, application_name: &str) -> Result<StoreConfig, ConfigError> {
     Ok(StoreConfig {
         database_url: plain_scheme(settings.required("database.url")?),
-        objects: ObjectsConfig::Folder(objects_folder(settings)?),
+        objects: objects(settings)?,
         vault_key_file: vault_key_file(settings)?,
         max_connections: settings.with_default("database.connections", |text| text.parse::<u32>())?,
         application_name: application_name.to_owned(),
@@ -30,22 +31,54 @@ fn plain_scheme(url: &str) -> String {
     }
 }
 
-fn objects_folder(settings: &mut Settings) -> Result<PathBuf, ConfigError> {
+fn objects(settings: &mut Settings) -> Result<ObjectsConfig, ConfigError> {
     let folder = settings.text("objects.folder").map(PathBuf::from);
     let has_endpoint = settings.text("objects.endpoint").is_some();
     match (folder, has_endpoint) {
-        (Some(folder), false) => Ok(folder),
+        (Some(folder), false) => Ok(ObjectsConfig::Folder(folder)),
         (Some(folder), true) => {
-            settings.warn("MINIO_ENDPOINT is set and not used: RGRID_OBJECTS_FOLDER names a folder as the object store");
-            Ok(folder)
+            settings.warn(
+                "MINIO_ENDPOINT is set and not used: RGRID_OBJECTS_FOLDER names a folder as the object store",
+            );
+            Ok(ObjectsConfig::Folder(folder))
         }
-        (None, true) => Err(ConfigError::Invalid {
-            key: "objects.endpoint",
-            from: "MINIO_ENDPOINT".to_owned(),
-            reason: "names an S3 server, which this version cannot use; set RGRID_OBJECTS_FOLDER to a folder instead"
-                .to_owned(),
-        }),
-        (None, false) => in_home("objects.folder", "RGRID_OBJECTS_FOLDER", |home| home.objects()),
+        (None, true) => s3(settings).map(ObjectsConfig::S3),
+        (None, false) => in_home("objects.folder", "RGRID_OBJECTS_FOLDER", |home| home.objects())
+            .map(ObjectsConfig::Folder),
+    }
+}
+
+fn s3(settings: &Settings) -> Result<S3Config, ConfigError> {
+    let ssl = settings.with_default("objects.use_ssl", switch)?;
+    Ok(S3Config {
+        endpoint: settings.with_default("objects.endpoint", |text| server(text, ssl))?,
+        public_endpoint: settings.parsed("objects.public_endpoint", |text| server(text, ssl))?,
+        bucket: settings.required("objects.bucket")?.to_owned(),
+        region: settings.required("objects.region")?.to_owned(),
+        access_key: settings.required("objects.access_key")?.to_owned(),
+        secret_key: settings.required("objects.secret_key")?.to_owned(),
+    })
+}
+
+/// A server's address with its scheme. It has no path: what is signed is the path that the server sees.
+fn server(text: &str, ssl: bool) -> Result<String, String> {
+    let text = text.trim_end_matches('/');
+    let (scheme, host) = match text.split_once("://") {
+        Some((scheme @ ("http" | "https"), host)) => (scheme, host),
+        Some(_) => return Err(format!("{text:?} does not start with https:// or http://")),
+        None => (if ssl { "https" } else { "http" }, text),
+    };
+    match host.is_empty() || host.contains(['/', '?', '#', '@']) {
+        true => Err(format!("{text:?} is not a host with a port")),
+        false => Ok(format!("{scheme}://{host}")),
+    }
+}
+
+fn switch(text: &str) -> Result<bool, String> {
+    match text.to_ascii_lowercase().as_str() {
+        "true" | "1" | "yes" | "on" => Ok(true),
+        "false" | "0" | "no" | "off" => Ok(false),
+        _ => Err(format!("{text:?} is neither true nor false")),
     }
 }
 
@@ -77,5 +110,15 @@ mod tests {
     fn a_python_driver_in_the_scheme_is_cut() {
         assert_eq!(plain_scheme("postgresql+asyncpg://u:p+w@h/d"), "postgresql://u:p+w@h/d");
         assert_eq!(plain_scheme("postgres://h/d"), "postgres://h/d");
+    }
+
+    #[test]
+    fn a_server_has_a_scheme_and_no_path() {
+        assert_eq!(server("localhost:9001", false).as_deref(), Ok("http://localhost:9001"));
+        assert_eq!(server("s3.example.com", true).as_deref(), Ok("https://s3.example.com"));
+        assert_eq!(server("https://s3.example.com/", false).as_deref(), Ok("https://s3.example.com"));
+        for refused in ["", "ftp://x", "http://", "localhost:9001/minio", "http://u:p@x"] {
+            assert!(server(refused, false).is_err(), "{refused}");
+        }
     }
 }

@@ -122,7 +122,7 @@ impl Grid {
             for part in &upload.parts {
                 let from = (part.number as usize - 1) * upload.part_bytes as usize;
                 let bytes = bytes[from..bytes.len().min(from + upload.part_bytes as usize)].to_vec();
-                self.client.put_part(&part.url, bytes.len() as u64, bytes.into()).await.unwrap();
+                self.client.put_part(part, bytes.len() as u64, bytes.into()).await.unwrap();
             }
             uploads.push(CommitBlob { upload_id: upload.upload_id, sha256: upload.sha256 });
         }

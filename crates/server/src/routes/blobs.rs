@@ -2,6 +2,7 @@
 //!
 //! `PUT` and `GET /blobs/{sha256}` take signed addresses, which need no key; `GET` takes a key of the account too.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use axum::Json;
@@ -15,6 +16,7 @@ use rgrid_api::error::ErrorCode;
 use rgrid_core::id::{AccountId, UploadId};
 use rgrid_core::submission::Sha256;
 use rgrid_store::blobs::BlobName;
+use rgrid_store::uploads::UploadRow;
 use serde::Deserialize;
 
 use crate::auth::{self, Member};
@@ -102,7 +104,8 @@ pub(crate) async fn put(
 #[utoipa::path(get, path = "/blobs/{sha256}", tag = "blobs", security((), ("key" = [])),
     params(("sha256" = String, Path), Signed),
     responses((status = 200, content_type = "application/octet-stream", description = "the bytes"),
-        (status = 206, content_type = "application/octet-stream", description = "the range asked for")))]
+        (status = 206, content_type = "application/octet-stream", description = "the range asked for"),
+        (status = 307, description = "the object store has it, at the address in `location`: only for signed addresses")))]
 pub(crate) async fn get(
     State(app): State<App>,
     Named(sha256): Named<String>,
@@ -114,11 +117,32 @@ pub(crate) async fn get(
         Some(account) => {
             let account = account.parse().map_err(|_| not_signed())?;
             check(&app, Grant::Get { sha256, account }, &signed)?;
+            if let Some(address) = app.store.blob_address(account, sha256).await.map_err(unreadable)? {
+                return Ok(moved(&address));
+            }
             account
         }
         None => Member::of(auth::authenticate(&app, &headers).await?)?.account(),
     };
     answer(&app, account, sha256, &headers).await
+}
+
+/// Sends who has a signed address on to the object store. Never who comes with a key: it must not travel on.
+fn moved(address: &str) -> Response {
+    let mut response = StatusCode::TEMPORARY_REDIRECT.into_response();
+    let value = HeaderValue::from_str(address).expect("a URL is a header's value");
+    response.headers_mut().insert(header::LOCATION, value);
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+fn unreadable(error: rgrid_store::Error) -> Refused {
+    if !matches!(error, rgrid_store::Error::Corrupt { .. }) {
+        return error.into();
+    }
+    Refused::not_found("blob")
+        .hint("its bytes were damaged; upload it again")
+        .details(serde_json::json!({ "corrupt": true }))
 }
 
 fn not_signed() -> Refused {
@@ -169,24 +193,30 @@ pub(crate) async fn uploads(
     for some in names.chunks(BLOBS_MAX) {
         uploads.extend(app.store.missing_blobs(account, some).await?);
     }
-    let now = Utc::now();
-    Ok(uploads
-        .into_iter()
-        .map(|row| Upload {
+    let mut answer = Vec::with_capacity(uploads.len());
+    for row in uploads {
+        let mut parts = Vec::with_capacity(row.parts_missing.len());
+        for number in &row.parts_missing {
+            parts.push(part(app, &row, *number).await?);
+        }
+        answer.push(Upload {
             sha256: row.sha256.to_string(),
             size_bytes: row.size_bytes,
             upload_id: row.id.to_string(),
             part_bytes: row.part_bytes,
-            parts: row
-                .parts_missing
-                .iter()
-                .map(|part| {
-                    let grant = Grant::Put { sha256: row.sha256, upload: row.id, part: *part };
-                    Part { number: *part, url: app.signer.url(grant, now) }
-                })
-                .collect(),
-        })
-        .collect())
+            parts,
+        });
+    }
+    Ok(answer)
+}
+
+/// A missing part with an address at the object store, or here when the sender does not reach that.
+async fn part(app: &App, upload: &UploadRow, number: u32) -> Result<Part, Refused> {
+    if let Some(address) = app.store.part_address(upload, number).await? {
+        return Ok(Part { number, url: address.url, headers: address.headers });
+    }
+    let grant = Grant::Put { sha256: upload.sha256, upload: upload.id, part: number };
+    Ok(Part { number, url: app.signer.url(grant, Utc::now()), headers: BTreeMap::new() })
 }
 
 /// Commits for a person or for an attempt.
@@ -213,12 +243,7 @@ pub(crate) async fn answer(
     sha256: Sha256,
     headers: &HeaderMap,
 ) -> Result<Response, Refused> {
-    let open = async |range| match app.store.open_blob(account, sha256, range).await {
-        Err(rgrid_store::Error::Corrupt { .. }) => Err(Refused::not_found("blob")
-            .hint("its bytes were damaged; upload it again")
-            .details(serde_json::json!({ "corrupt": true }))),
-        opened => Ok(opened?),
-    };
+    let open = async |range| app.store.open_blob(account, sha256, range).await.map_err(unreadable);
     let asked = headers.get(header::RANGE).and_then(|value| value.to_str().ok()).and_then(ByteRange::parse);
     let range = match asked {
         None => None,

@@ -60,6 +60,10 @@ async fn bounded(probe: impl Future<Output = Result<(), rgrid_store::Error>>) ->
         Ok(Ok(())) => OK.to_owned(),
         Ok(Err(error)) => {
             tracing::warn!(error = %Causes(&error), "not ready");
+            if let rgrid_store::Error::Objects(error) = &error {
+                // What an operator can act on, and no secret is in it.
+                return error.to_string();
+            }
             "it does not answer; the server's log says why".to_owned()
         }
         Err(_) => format!("no answer within {} s", PROBE_DEADLINE.as_secs()),

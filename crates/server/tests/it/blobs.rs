@@ -1,6 +1,8 @@
 //! Parts, commits, ranges, and what signed addresses allow.
 
-use rgrid_api::blobs::BlobsWanted;
+use std::collections::BTreeMap;
+
+use rgrid_api::blobs::{BlobsWanted, Part};
 use rgrid_api::error::ErrorCode;
 
 use crate::harness::{Grid, client, code, commit, name, put, sha256};
@@ -13,7 +15,10 @@ async fn an_address_that_was_changed_or_has_expired_is_forbidden() {
     let upload = me.blobs_missing(&wanted).await.unwrap().missing.remove(0);
     let address = upload.parts[0].url.clone();
     let anybody = client(grid.url(), "");
-    let put_to = async |url: &str| code(anybody.put_part(url, 5, "bytes".into()).await);
+    let put_to = async |url: &str| {
+        let part = Part { number: 1, url: url.to_owned(), headers: BTreeMap::new() };
+        code(anybody.put_part(&part, 5, "bytes".into()).await)
+    };
 
     let expires = address.split('&').find_map(|pair| pair.strip_prefix("expires=")).unwrap();
     assert_eq!(put_to(&address.replace("part=1", "part=2")).await, ErrorCode::Forbidden);
@@ -34,7 +39,7 @@ async fn a_part_of_the_wrong_length_or_with_the_wrong_bytes_makes_no_blob() {
     let me = grid.client();
     let wanted = BlobsWanted { blobs: vec![name(b"bytes")] };
     let upload = me.blobs_missing(&wanted).await.unwrap().missing.remove(0);
-    assert_eq!(code(me.put_part(&upload.parts[0].url, 4, "byte".into()).await), ErrorCode::Malformed);
+    assert_eq!(code(me.put_part(&upload.parts[0], 4, "byte".into()).await), ErrorCode::Malformed);
     put(&me, &upload, b"BYTES").await;
     let refused = me.commit_blobs(&commit(&upload)).await.unwrap().refused;
     assert_eq!(refused, std::slice::from_ref(&upload.upload_id));

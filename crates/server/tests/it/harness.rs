@@ -14,9 +14,10 @@ use rgrid_api::events::FollowEvent;
 use rgrid_api::executions::{CreateExecution, Created, Execution, InputBody, ProgramBody};
 use rgrid_api::logs::{Cursor, LogChunk, Stream};
 use rgrid_api::workers::{CapacityBody, Held, Join, Lease, LeaseAnswer, LeaseRequest, SandboxBody};
-use rgrid_store::Store;
 use rgrid_store::keys::Role;
+use rgrid_store::objects::ObjectsConfig;
 use rgrid_store::testing::TestDatabase;
+use rgrid_store::{Store, StoreConfig};
 use sha2::{Digest, Sha256};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -56,10 +57,24 @@ impl Grid {
     pub(crate) async fn start() -> Self {
         static TLS: Once = Once::new();
         TLS.call_once(|| {
-            rustls::crypto::ring::default_provider().install_default().unwrap();
+            // Where a test's S3 server was first, it is the same one.
+            let _ = rustls::crypto::ring::default_provider().install_default();
         });
         let database = rgrid_store::testing::database().await;
         let store = database.store();
+        Self::start_with(database, store).await
+    }
+
+    /// A grid whose objects lie elsewhere.
+    pub(crate) async fn start_on(objects: ObjectsConfig) -> Self {
+        // The server that holds them has set up TLS.
+        let database = rgrid_store::testing::database().await;
+        let config = StoreConfig { objects, ..database.config() };
+        let store = Store::connect(&config).await.unwrap();
+        Self::start_with(database, store).await
+    }
+
+    async fn start_with(database: TestDatabase, store: Store) -> Self {
         let account = store.default_account().await.unwrap().id;
         let (_, key) = store.create_key(account, "test", Role::Admin).await.unwrap();
         let replica = Replica::start(store.clone()).await;
@@ -254,7 +269,7 @@ pub(crate) async fn put(client: &Client, upload: &Upload, bytes: &[u8]) {
         let start = (u64::from(part.number) - 1) * upload.part_bytes;
         let end = (start + upload.part_bytes).min(upload.size_bytes);
         let part_bytes = bytes[start as usize..end as usize].to_vec();
-        client.put_part(&part.url, part_bytes.len() as u64, part_bytes.into()).await.unwrap();
+        client.put_part(part, part_bytes.len() as u64, part_bytes.into()).await.unwrap();
     }
 }
 

@@ -2,8 +2,9 @@
 with old as (
     select id from uploads where touched_at < now() - $1::interval order by id limit $2 for update skip locked
 ), gone as (
-    delete from uploads u using old where u.id = old.id returning u.object_key, u.committed_at
+    delete from uploads u using old where u.id = old.id
+    returning u.object_key, u.multipart_id, u.committed_at
 )
-insert into discarded_objects (object_key, delete_after)
-select object_key, now() from gone where committed_at is null
+insert into discarded_objects (object_key, delete_after, multipart_id)
+select object_key, now(), multipart_id from gone where committed_at is null
 on conflict (object_key) do nothing

@@ -1,16 +1,22 @@
 //! Objects: bytes under a key that was never used before, written once, read often.
 //!
-//! One interface for every place they may lie in; a folder is the first, S3 the next. An enum and not a trait: which
+//! One interface for every place they may lie in: a folder, or a bucket of an S3 server. An enum and not a trait: which
 //! one it is, is configuration, and every caller treats them alike. A key says nothing of what lies under it: rows
 //! do, so no caller builds on conditional writes, which not every store has.
 //!
-//! An object comes about in two ways: `put` for small ones, whole; or part by part, as a blob arrives:
-//! `claim_part`, `write`, `recorded` for each part, then `complete`, which verifies all of it before it counts.
+//! An object comes about in two ways: `put` for small ones, whole; or part by part, as a blob arrives: `begin`, then
+//! for each part either `claim_part`, `write`, `recorded`, or a PUT by the sender to its `part_address`; then
+//! `complete`, which verifies it before it counts: a folder its size and hash, S3 its size (and the hash of one that
+//! came in one part). Whoever reads hashes.
 
 mod folder;
 mod folder_part;
 mod hashing;
+pub mod s3;
+mod s3_answer;
+mod s3_arrival;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io;
 use std::ops::Range;
@@ -23,6 +29,7 @@ use futures_util::Stream;
 use rgrid_core::submission::Sha256;
 
 use self::folder::Folder;
+use self::s3::{S3, S3Config};
 use crate::secret::random;
 
 /// Objects of one page of a list.
@@ -31,11 +38,17 @@ pub const LIST_PAGE: usize = 1000;
 /// A sender that is silent for this long is cut.
 pub const SENDER_SILENCE: Duration = Duration::from_secs(60);
 
+/// An address that needs no key is good for this long. A runner may queue inputs behind other work, and a laptop may
+/// sleep, but whoever comes later asks again.
+pub const SIGNED_ADDRESS_LIFE: Duration = Duration::from_secs(3600);
+
 /// Where objects lie.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ObjectsConfig {
     /// In a folder of this machine; made when it is not there.
     Folder(PathBuf),
+    /// In a bucket of an S3 server; made when it is not there.
+    S3(S3Config),
 }
 
 /// Why an object could not be written or read.
@@ -66,6 +79,17 @@ pub enum Error {
         /// Came; the first byte too many ends the count.
         received: u64,
     },
+    /// Other bytes came than were announced.
+    #[error("the bytes are not what their hash says")]
+    WrongBytes,
+    /// Something answers there, and not as S3 does.
+    #[error(
+        "{endpoint} answers like a web console and not like an S3 server; MINIO_ENDPOINT must name the server's S3 port"
+    )]
+    NotS3 {
+        /// The address, with its port.
+        endpoint: String,
+    },
     /// The place where objects lie does not work.
     #[error("the object store failed to {action}")]
     Broken {
@@ -80,8 +104,12 @@ impl Error {
     /// True when the same call may succeed later, unchanged.
     pub fn is_passing(&self) -> bool {
         match self {
-            Self::Full { .. } | Self::Busy | Self::Interrupted(_) | Self::Broken { .. } => true,
-            Self::Missing(_) | Self::WrongLength { .. } => false,
+            Self::Full { .. }
+            | Self::Busy
+            | Self::Interrupted(_)
+            | Self::NotS3 { .. }
+            | Self::Broken { .. } => true,
+            Self::Missing(_) | Self::WrongLength { .. } | Self::WrongBytes => false,
         }
     }
 }
@@ -161,6 +189,26 @@ impl Announced {
     }
 }
 
+/// An object on its way in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Arriving {
+    /// Its name.
+    pub key: ObjectKey,
+    /// What it must be.
+    pub announced: Announced,
+    /// The store's own id of an upload in parts, where it has such.
+    pub multipart: Option<String>,
+}
+
+/// Where whoever reaches the store can PUT one part, and what the request must carry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PartAddress {
+    /// Absolute.
+    pub url: String,
+    /// Headers that are signed too.
+    pub headers: BTreeMap<String, String>,
+}
+
 /// What came of completing an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Completed {
@@ -168,6 +216,8 @@ pub enum Completed {
     Whole,
     /// Its size or hash is not what was announced.
     Damaged,
+    /// Not all of it has arrived; what has need not be sent again.
+    Unfinished,
 }
 
 /// An object in a list.
@@ -186,6 +236,8 @@ pub struct Listed {
 pub enum Objects {
     /// A folder of this machine.
     Folder(Folder),
+    /// A bucket.
+    S3(S3),
 }
 
 impl Objects {
@@ -193,6 +245,7 @@ impl Objects {
     pub fn open(config: &ObjectsConfig) -> Result<Self, Error> {
         match config {
             ObjectsConfig::Folder(path) => Ok(Self::Folder(Folder::open(path.clone())?)),
+            ObjectsConfig::S3(config) => Ok(Self::S3(S3::open(config)?)),
         }
     }
 
@@ -200,6 +253,32 @@ impl Objects {
     pub async fn check(&self) -> Result<(), Error> {
         match self {
             Self::Folder(folder) => folder.check().await,
+            Self::S3(s3) => s3.check().await,
+        }
+    }
+
+    /// Fails when the place does not work, as far as that can be known at little cost: for whoever is about to be told
+    /// to send bytes there.
+    pub async fn ensure_answers(&self) -> Result<(), Error> {
+        match self {
+            Self::Folder(_) => Ok(()),
+            Self::S3(s3) => s3.ensure_answers().await,
+        }
+    }
+
+    /// True when rows alone know which parts have arrived. S3 knows it itself: senders put them there past us.
+    pub fn rows_know_parts(&self) -> bool {
+        match self {
+            Self::Folder(_) => true,
+            Self::S3(_) => false,
+        }
+    }
+
+    /// True when clients and runners reach the place themselves.
+    pub fn is_public(&self) -> bool {
+        match self {
+            Self::Folder(_) => false,
+            Self::S3(s3) => s3.is_public(),
         }
     }
 
@@ -207,22 +286,65 @@ impl Objects {
     pub async fn put(&self, key: ObjectKey, bytes: Bytes) -> Result<(), Error> {
         match self {
             Self::Folder(folder) => folder.put(key, bytes).await,
+            Self::S3(s3) => s3.put(key, bytes).await,
         }
     }
 
-    /// The right to write one part, which nobody else has until it is dropped. Waits a while for who has it.
+    /// Begins an object that comes in parts. Answers the store's own id of that, where it has such.
+    pub async fn begin(&self, key: ObjectKey, announced: &Announced) -> Result<Option<String>, Error> {
+        match self {
+            Self::Folder(_) => Ok(None),
+            Self::S3(s3) => s3.begin(key, announced.parts()).await,
+        }
+    }
+
+    /// Ends what `begin` began and nobody will complete.
+    pub async fn abort(&self, key: ObjectKey, multipart: &str) -> Result<(), Error> {
+        match self {
+            Self::Folder(_) => Ok(()),
+            Self::S3(s3) => s3.abort(key, multipart).await,
+        }
+    }
+
+    /// The parts that the place itself knows to have arrived.
+    pub async fn arrived(&self, arriving: &Arriving) -> Result<BTreeSet<u32>, Error> {
+        match self {
+            Self::Folder(_) => Ok(BTreeSet::new()),
+            Self::S3(s3) => s3.arrived(arriving).await,
+        }
+    }
+
+    /// Where part `number` can be PUT by whoever has the address; `None` when it must pass through the API.
+    pub async fn part_address(&self, arriving: &Arriving, number: u32) -> Result<Option<PartAddress>, Error> {
+        match self {
+            Self::Folder(_) => Ok(None),
+            Self::S3(s3) => s3.part_address(arriving, number).await,
+        }
+    }
+
+    /// Where an object can be fetched by whoever has the address; `None` when it must pass through the API.
+    pub async fn get_address(&self, key: ObjectKey) -> Result<Option<String>, Error> {
+        match self {
+            Self::Folder(_) => Ok(None),
+            Self::S3(s3) => s3.get_address(key).await,
+        }
+    }
+
+    /// The right to write one part. In a folder nobody else has it until it is dropped; waits a while for who has it.
     ///
     /// What was recorded as arrived must not be written again: ask the rows between `claim_part` and `write`.
-    pub async fn claim_part(&self, key: ObjectKey, part: Part) -> Result<PartClaim, Error> {
+    pub async fn claim_part(&self, arriving: &Arriving, part: Part) -> Result<PartClaim, Error> {
         match self {
-            Self::Folder(folder) => Ok(PartClaim::Folder(folder.claim_part(key, part).await?)),
+            Self::Folder(folder) => Ok(PartClaim::Folder(folder.claim_part(arriving.key, part).await?)),
+            Self::S3(s3) => Ok(PartClaim::S3(s3.claim_part(arriving, part).await?)),
         }
     }
 
     /// Verifies that the object is what was announced, and makes it one. May be repeated.
-    pub async fn complete(&self, key: ObjectKey, announced: &Announced) -> Result<Completed, Error> {
+    pub async fn complete(&self, arriving: &Arriving) -> Result<Completed, Error> {
         match self {
-            Self::Folder(folder) => folder.complete(key, announced).await,
+            Self::Folder(folder) => folder.complete(arriving.key, &arriving.announced).await,
+            Self::S3(s3) => s3.complete(arriving).await,
         }
     }
 
@@ -230,6 +352,7 @@ impl Objects {
     pub async fn get(&self, key: ObjectKey, range: Option<Range<u64>>) -> Result<ObjectReader, Error> {
         match self {
             Self::Folder(folder) => Ok(ObjectReader::Folder(folder.get(key, range).await?)),
+            Self::S3(s3) => Ok(ObjectReader::S3(s3.get(key, range).await?)),
         }
     }
 
@@ -237,14 +360,16 @@ impl Objects {
     pub async fn delete(&self, key: ObjectKey) -> Result<(), Error> {
         match self {
             Self::Folder(folder) => folder.delete(key).await,
+            Self::S3(s3) => s3.delete(key).await,
         }
     }
 
-    /// Objects in the order of their keys, those that are still arriving among them; at most [`LIST_PAGE`], and
+    /// Objects in the order of their keys, those that are still arriving in a folder among them; at most [`LIST_PAGE`], and
     /// only those after `after`.
     pub async fn list(&self, after: Option<ObjectKey>) -> Result<Vec<Listed>, Error> {
         match self {
             Self::Folder(folder) => folder.list(after).await,
+            Self::S3(s3) => s3.list(after).await,
         }
     }
 
@@ -262,6 +387,7 @@ impl Objects {
     pub async fn free_bytes(&self) -> Result<Option<u64>, Error> {
         match self {
             Self::Folder(folder) => folder.free_bytes().await.map(Some),
+            Self::S3(_) => Ok(None),
         }
     }
 }
@@ -271,6 +397,8 @@ impl Objects {
 pub enum PartClaim {
     /// Of an object in a folder.
     Folder(folder_part::PartClaim),
+    /// Of an object in a bucket.
+    S3(s3_arrival::PartClaim),
 }
 
 impl PartClaim {
@@ -284,6 +412,7 @@ impl PartClaim {
     {
         match self {
             Self::Folder(claim) => Ok(PartWritten::Folder(claim.write(bytes).await?)),
+            Self::S3(claim) => claim.write(bytes).await.map(|()| PartWritten::S3),
         }
     }
 }
@@ -293,6 +422,8 @@ impl PartClaim {
 pub enum PartWritten {
     /// In a folder.
     Folder(folder_part::PartWritten),
+    /// In a bucket.
+    S3,
 }
 
 impl PartWritten {
@@ -300,6 +431,7 @@ impl PartWritten {
     pub fn recorded(self) {
         match self {
             Self::Folder(written) => written.recorded(),
+            Self::S3 => {}
         }
     }
 }
@@ -309,6 +441,8 @@ impl PartWritten {
 pub enum ObjectReader {
     /// Of a folder.
     Folder(folder::Reader),
+    /// Of a bucket.
+    S3(s3::Reader),
 }
 
 impl ObjectReader {
@@ -316,6 +450,7 @@ impl ObjectReader {
     pub fn object_bytes(&self) -> u64 {
         match self {
             Self::Folder(reader) => reader.object_bytes(),
+            Self::S3(reader) => reader.object_bytes(),
         }
     }
 
@@ -323,6 +458,7 @@ impl ObjectReader {
     pub async fn next(&mut self) -> Result<Option<Bytes>, Error> {
         match self {
             Self::Folder(reader) => reader.next().await,
+            Self::S3(reader) => reader.next().await,
         }
     }
 

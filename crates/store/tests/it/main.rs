@@ -14,6 +14,7 @@ mod migrations;
 mod objects;
 mod random;
 mod retention;
+mod s3_server;
 mod stage;
 mod stdin;
 mod vault;

@@ -3,10 +3,13 @@
 use std::time::Duration;
 
 use rgrid_core::execution::Status;
-use rgrid_store::Error;
+use rgrid_core::limits::PART_BYTES;
+use rgrid_store::executions::BlobName;
 use rgrid_store::logs::{LogPiece, LogStream};
 use rgrid_store::retention::Collected;
+use rgrid_store::{Error, Store, StoreConfig};
 
+use crate::s3_server::S3Server;
 use crate::stage::{Stage, sha256, submission};
 
 const RETENTION: Duration = Duration::from_secs(30 * 24 * 3600);
@@ -91,7 +94,7 @@ async fn logs_go_with_their_execution_and_so_do_their_objects() {
 #[tokio::test]
 async fn uploads_that_were_never_committed_go_after_a_day() {
     let stage = Stage::new().await;
-    let name = rgrid_store::executions::BlobName { sha256: sha256(b"half"), size_bytes: 4 };
+    let name = BlobName { sha256: sha256(b"half"), size_bytes: 4 };
     let upload = stage.store.missing_blobs(stage.account, &[name]).await.unwrap().pop().unwrap();
     let bytes = futures_util::stream::iter([Ok::<_, std::io::Error>(bytes::Bytes::from_static(b"half"))]);
     stage.store.put_part(upload.id, 1, 4, bytes).await.unwrap();
@@ -102,6 +105,26 @@ async fn uploads_that_were_never_committed_go_after_a_day() {
     assert_eq!(stage.object_files(), 0);
     let refused = stage.store.commit_uploads(stage.account, &[(upload.id, upload.sha256)]).await.unwrap();
     assert_eq!(refused, [upload.id]);
+}
+
+#[tokio::test]
+async fn parts_of_an_upload_that_was_given_up_go_with_it() {
+    let server = S3Server::start().await;
+    let mut stage = Stage::new().await;
+    let config = StoreConfig { objects: server.config(None), ..stage.database.config() };
+    stage.store = Store::connect(&config).await.unwrap();
+    let name = BlobName { sha256: sha256(b"big"), size_bytes: PART_BYTES + 1 };
+    let upload = stage.store.missing_blobs(stage.account, &[name]).await.unwrap().pop().unwrap();
+    let bytes = futures_util::stream::iter([Ok::<_, std::io::Error>(vec![7; PART_BYTES as usize].into())]);
+    stage.store.put_part(upload.id, 1, PART_BYTES, bytes).await.unwrap();
+    assert_eq!(server.open_parts(), 1);
+    stage.age(1).await;
+    let collected = stage.collect().await;
+    assert_eq!((collected.uploads, collected.objects), (1, 1));
+    assert_eq!(server.open_parts(), 0);
+    // Who comes again is asked for all of it.
+    let again = stage.store.missing_blobs(stage.account, &[name]).await.unwrap().pop().unwrap();
+    assert_eq!((again.parts_missing.as_slice(), again.id == upload.id), ([1, 2].as_slice(), false));
 }
 
 #[tokio::test]
@@ -136,7 +159,7 @@ async fn a_blob_that_somebody_was_told_of_is_not_pruned_from_under_them() {
     let stage = Stage::new().await;
     stage.upload(b"output").await;
     stage.age(3).await;
-    let name = rgrid_store::executions::BlobName { sha256: sha256(b"output"), size_bytes: 6 };
+    let name = BlobName { sha256: sha256(b"output"), size_bytes: 6 };
     assert_eq!(stage.store.missing_blobs(stage.account, &[name]).await.unwrap(), []);
     assert_eq!(stage.store.prune(stage.account).await.unwrap().blobs, 0);
 }

@@ -391,7 +391,7 @@ impl Attempt<'_> {
                 let start = (u64::from(part.number - 1) * upload.part_bytes) as usize;
                 let end = bytes.len().min(start + upload.part_bytes as usize);
                 let body = bytes[start..end].to_vec();
-                client.put_part(&part.url, body.len() as u64, body.into()).await.unwrap();
+                client.put_part(part, body.len() as u64, body.into()).await.unwrap();
             }
             let commit = CommitBlob { upload_id: upload.upload_id.clone(), sha256: upload.sha256.clone() };
             let answer =
