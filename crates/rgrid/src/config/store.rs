@@ -62,12 +62,12 @@ fn s3(settings: &Settings) -> Result<S3Config, ConfigError> {
 
 /// A server's address with its scheme. It has no path: what is signed is the path that the server sees.
 fn server(text: &str, ssl: bool) -> Result<String, String> {
-    let text = text.trim_end_matches('/');
     let (scheme, host) = match text.split_once("://") {
         Some((scheme @ ("http" | "https"), host)) => (scheme, host),
         Some(_) => return Err(format!("{text:?} does not start with https:// or http://")),
         None => (if ssl { "https" } else { "http" }, text),
     };
+    let host = host.trim_end_matches('/');
     match host.is_empty() || host.contains(['/', '?', '#', '@']) {
         true => Err(format!("{text:?} is not a host with a port")),
         false => Ok(format!("{scheme}://{host}")),
