@@ -18,7 +18,7 @@ const KILL_EVERY: Duration = Duration::from_secs(7);
 const SETTLE: Duration = Duration::from_secs(180);
 
 /// Random sequences of steps of a full run; CI tries a tenth of them.
-const RANDOM_CASES: u32 = 300;
+const RANDOM_CASES: u32 = 200;
 
 /// Outages and killed runners in the sizes that the promises are made for; CI tries a tenth of them.
 fn outages() -> Result<()> {

@@ -22,7 +22,7 @@ use step::{Leader, Said};
 use world::World;
 
 /// Sequences that are tried unless the environment says how many.
-const CASES: u32 = 30;
+const CASES: u32 = 20;
 /// Shorter sequences that are tried when one has failed.
 const SHRINKS: u32 = 400;
 /// Steps of a sequence.
