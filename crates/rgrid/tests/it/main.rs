@@ -15,5 +15,9 @@ mod messages;
 mod outages;
 mod project;
 mod roles;
+mod s3;
+// The store's own. It uses async_trait, base64, bytes, futures_util, hyper_util, s3s, s3s_fs, sha2 and tempfile.
+#[path = "../../../store/tests/it/s3_server.rs"]
+mod s3_server;
 mod server_grid;
 mod streams;
