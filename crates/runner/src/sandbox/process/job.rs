@@ -246,26 +246,27 @@ impl Supervisor {
 
     /// Puts together what the launcher reported, what was counted and what was exceeded.
     async fn end(&self, report: Option<Report>, exceeded: Option<Exceeded>) -> JobEnd {
-        let (exit, reported_cpu, reported_peak) = match report {
-            Some(Report::Ended { code: Some(code), cpu_ms, peak_bytes, .. }) => {
-                (JobExit::Exited(code), Some(cpu_ms), Some(peak_bytes))
+        let (exit, reported_cpu, reported_peak, shared) = match report {
+            Some(Report::Ended { code: Some(code), cpu_ms, peak_bytes, shared_bytes, .. }) => {
+                (JobExit::Exited(code), Some(cpu_ms), Some(peak_bytes.max(shared_bytes)), shared_bytes)
             }
-            Some(Report::Ended { signal: Some(signal), cpu_ms, peak_bytes, .. }) => {
-                (JobExit::Signalled(signal), Some(cpu_ms), Some(peak_bytes))
+            Some(Report::Ended { signal: Some(signal), cpu_ms, peak_bytes, shared_bytes, .. }) => {
+                (JobExit::Signalled(signal), Some(cpu_ms), Some(peak_bytes.max(shared_bytes)), shared_bytes)
             }
             // The launcher itself was killed: by us, or with its group for want of memory.
             Some(Report::Ended { .. } | Report::Started | Report::Failed { .. }) | None => {
-                (JobExit::Signalled(Signal::SIGKILL as u8), None, None)
+                (JobExit::Signalled(Signal::SIGKILL as u8), None, None, 0)
             }
         };
         let cgroup = self.tree.cgroup.as_ref();
         let watched = self.watch.peak.load(Ordering::Relaxed);
         let sampled = (watched > 0).then_some(watched);
         let peak = cgroup.and_then(JobCgroup::peak_memory_bytes).or(sampled.max(reported_peak));
-        let starved =
-            exceeded == Some(Exceeded::Memory) || cgroup.is_some_and(|cgroup| cgroup.oom_kills() > 0);
-        let limit = self.watch.limits.memory_bytes;
         let failed = exit != JobExit::Exited(0);
+        let starved = exceeded == Some(Exceeded::Memory)
+            || cgroup.is_some_and(|cgroup| cgroup.oom_kills() > 0)
+            || (failed && self.watch.ended_with_full_memory(shared));
+        let limit = self.watch.limits.memory_bytes;
         JobEnd {
             exit,
             out_of_memory: starved.then(|| (limit, peak.unwrap_or(limit))),

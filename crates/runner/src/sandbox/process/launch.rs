@@ -11,6 +11,7 @@ use std::os::fd::{AsFd, OwnedFd, RawFd};
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
 use std::process::ExitStatus;
 
 use nix::errno::Errno;
@@ -22,7 +23,7 @@ use nix::sys::stat::Mode;
 use nix::unistd::{ForkResult, Gid, Pid, Uid};
 
 use super::plan::{Order, Plan, Report, c_string};
-use super::{kernel, landlock, seccomp, standby};
+use super::{kernel, landlock, seccomp, standby, watch};
 
 /// The first argument that makes a program a launcher.
 pub const LAUNCH_ARGUMENT: &str = "sandbox-launch";
@@ -292,5 +293,6 @@ fn end_everything(end: ExitStatus) -> Report {
         signal: end.signal().and_then(|signal| u8::try_from(signal).ok()),
         cpu_ms: u64::try_from(cpu).unwrap_or(0),
         peak_bytes: u64::try_from(peak).unwrap_or(0),
+        shared_bytes: watch::used_bytes(Path::new("/dev/shm")),
     }
 }

@@ -52,6 +52,8 @@ pub(super) enum Report {
         cpu_ms: u64,
         /// The most memory one of its processes had resident.
         peak_bytes: u64,
+        /// What lay in shared memory at the end.
+        shared_bytes: u64,
     },
 }
 

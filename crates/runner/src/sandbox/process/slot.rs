@@ -11,6 +11,9 @@ use super::plan::Plan;
 use super::standby::{Filled, Standby};
 use super::{Machine, cpus_of};
 
+/// Processes and threads of one job where they are looked at one by one, each tenth of a second.
+const WATCHED_PROCESSES_MAX: u32 = 1024;
+
 /// What a slot's next job will use.
 #[derive(Debug)]
 pub(super) struct Slot {
@@ -62,7 +65,10 @@ impl Occupied {
             environment: job.environment,
             cwd: job.cwd.into_os_string(),
             user: machine.instance.job_uid(self.number),
-            processes: u64::from(job.limits.processes),
+            processes: u64::from(match machine.cgroups {
+                Some(_) => job.limits.processes,
+                None => job.limits.processes.min(WATCHED_PROCESSES_MAX),
+            }),
             file_bytes: job.limits.disk_bytes,
             cpus: if machine.cgroups.is_some() {
                 Vec::new()

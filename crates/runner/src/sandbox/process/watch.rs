@@ -24,8 +24,9 @@ const MEMORY_RESERVE_BYTES: u64 = 128 << 20;
 const DISK_RESERVE_BYTES: u64 = 256 << 20;
 /// Between two measurements of the disk passes at least this many times what one takes.
 const DISK_SHARE: u32 = 20;
-/// From this part of the limit on, in percent, a job that failed is said to have filled its disk.
-const DISK_FULL_PERCENT: u64 = 98;
+/// From this part of the limit on, in percent, a job that failed is said to have filled its disk, or its memory with
+/// files.
+const FULL_PERCENT: u64 = 98;
 
 /// What a job used too much of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -138,12 +139,17 @@ impl Watch {
 
     /// Whether a job that failed had its disk full: then it saw an error of its own and ended by itself.
     pub(super) async fn ended_with_full_disk(&self, exit: JobExit) -> bool {
-        let nearly = self.limits.disk_bytes * DISK_FULL_PERCENT / 100;
+        let nearly = self.limits.disk_bytes / 100 * FULL_PERCENT;
         if self.disk_is_hard {
             return free_bytes(&self.root).is_some_and(|free| free < self.limits.disk_bytes - nearly);
         }
         // The limit of one file is that of the disk, and this is how it is told to a program that does not ask.
         exit == JobExit::Signalled(Signal::SIGXFSZ as u8) || self.measure().await > nearly
+    }
+
+    /// Whether a job that failed had filled its memory with files in `/dev/shm`: what it saw was a full disk.
+    pub(super) fn ended_with_full_memory(&self, shared_bytes: u64) -> bool {
+        shared_bytes > self.limits.memory_bytes / 100 * FULL_PERCENT
     }
 
     /// Bytes on disk of everything below the root, and of deleted files that are still open.
@@ -245,7 +251,8 @@ fn free_bytes(path: &Path) -> Option<u64> {
     Some(found.blocks_available() * found.fragment_size())
 }
 
-fn used_bytes(path: &Path) -> u64 {
+/// Bytes used of the file system at `path`.
+pub(super) fn used_bytes(path: &Path) -> u64 {
     nix::sys::statvfs::statvfs(path)
         .map_or(0, |found| (found.blocks() - found.blocks_free()) * found.fragment_size())
 }
