@@ -68,6 +68,7 @@ const SETTINGS: &[Setting] = &[
     open("runner.join_token_file", "RGRID_JOIN_TOKEN_FILE"),
     open("runner.data_folder", "RGRID_RUNNER_FOLDER"),
     open("runner.slots", "RGRID_SLOTS"),
+    open("runner.allow_private_addresses", "RGRID_ALLOW_PRIVATE_ADDRESSES"),
     open("log.level", "LOG_LEVEL"),
     open("log.format", "LOG_FORMAT"),
     open("embedded.idle", "RGRID_EMBEDDED_IDLE"),

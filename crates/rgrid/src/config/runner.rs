@@ -11,6 +11,7 @@ pub(crate) struct RunnerConfig {
     pub(crate) join_token_file: PathBuf,
     pub(crate) data_folder: PathBuf,
     pub(crate) slots: Option<u32>,
+    pub(crate) allow_private_addresses: bool,
 }
 
 impl RunnerConfig {
@@ -22,6 +23,8 @@ impl RunnerConfig {
             join_token_file: settings.required("runner.join_token_file")?.into(),
             data_folder: settings.required("runner.data_folder")?.into(),
             slots: settings.parsed("runner.slots", |text| text.parse::<u32>())?,
+            allow_private_addresses: settings
+                .with_default("runner.allow_private_addresses", |text| text.parse::<bool>())?,
         })
     }
 }

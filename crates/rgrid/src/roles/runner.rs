@@ -37,7 +37,10 @@ pub(crate) fn run(args: &RunnerArgs) -> ExitCode {
             embedded,
             launcher: our_program()?,
             bwrap: tools::find("bwrap"),
-            network: NetworkPolicy::default(),
+            network: NetworkPolicy {
+                allow_private_ranges: config.allow_private_addresses,
+                ..NetworkPolicy::default()
+            },
         })
     };
     super::serve(&args.service, args.flags(), configure, serve)
