@@ -5,6 +5,7 @@ mod embedded;
 mod files;
 mod grid;
 mod hints;
+mod hostile;
 mod impossible;
 mod interpreters;
 mod interrupts;
@@ -14,6 +15,7 @@ mod losses;
 mod messages;
 mod outages;
 mod project;
+mod reach;
 mod roles;
 mod s3;
 // The store's own. It uses async_trait, base64, bytes, futures_util, hyper_util, s3s, s3s_fs, sha2 and tempfile.

@@ -12,7 +12,8 @@ use nix::unistd::Pid;
 
 use crate::grid::{Account, Grid, text, until};
 
-/// A folder with scripts. Its name is in no other process: what mentions it belongs to this test.
+/// A folder with scripts. Its name is in no other process, nor the start of another's: what mentions it belongs to this
+/// test.
 pub(crate) struct Project {
     pub(crate) grid: Arc<Grid>,
     pub(crate) folder: PathBuf,
@@ -22,7 +23,7 @@ pub(crate) struct Project {
 impl Project {
     pub(crate) fn on(grid: Arc<Grid>) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
-        let name = format!("project-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let name = format!("project-{}-{}-", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let folder = grid.work().join(&name);
         fs::create_dir(&folder).unwrap();
         grid.give(&folder);
@@ -185,6 +186,11 @@ impl Process {
     pub(crate) fn type_in(&mut self, text: &str) {
         let stdin = self.child.stdin.as_mut().unwrap();
         stdin.write_all(text.as_bytes()).and_then(|()| stdin.flush()).unwrap();
+    }
+
+    /// Ends its standard input.
+    pub(crate) fn close_stdin(&mut self) {
+        self.child.stdin.take();
     }
 
     pub(crate) fn stdout(&self) -> String {
