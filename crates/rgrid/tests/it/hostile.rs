@@ -167,7 +167,8 @@ fn all_told(account: Account, deeds: Vec<Deed>) -> String {
         let begun = std::time::Instant::now();
         let ended = project.run(&words);
         let took = begun.elapsed().as_secs_f64();
-        println!("{account:?}: {}: {took:.1} s, neighbour {}", deed.name, neighbour.pace());
+        let line = format!("{account:?}: {}: {took:.1} s, neighbour {}\n", deed.name, neighbour.pace());
+        std::io::Write::write_all(&mut std::io::stdout(), line.as_bytes()).unwrap();
         project.nothing_is_left();
         if deed.name == FORK_BOMB {
             // Time or memory, whatever the machine has less of.
