@@ -16,6 +16,7 @@ pub mod placement;
 pub mod quantity;
 pub mod retry;
 pub mod runtime;
+pub mod secret;
 pub mod submission;
 pub mod worker;
 

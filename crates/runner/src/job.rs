@@ -19,6 +19,7 @@ use crate::held::{Control, Holdings};
 use crate::inputs::{self, Flights, InputError};
 use crate::interpreter::{Interpreter, InterpreterError, Interpreters};
 use crate::logs::{self, LogEnd};
+use crate::mask::Mask;
 use crate::outputs::{self, OutputError, Outputs};
 use crate::sandbox::{JobEnd, JobExit, Sandbox};
 use crate::supervise::{self, Why};
@@ -269,6 +270,7 @@ async fn run(
         directive: control.directive.clone(),
         stale: control.stale.clone(),
         ended: ended.clone(),
+        mask: Mask::of(&lease.environment),
         abandoned: abandoned.clone(),
     };
     let log = {

@@ -15,6 +15,7 @@ mod job;
 mod log_limit;
 mod logs;
 pub mod machine;
+mod mask;
 mod outputs;
 mod poll;
 mod remove;

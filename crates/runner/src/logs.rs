@@ -23,6 +23,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::log_limit::{CHUNK_BYTES, LogLimit, Tail};
+use crate::mask::Mask;
 use crate::retry::{self, Pauses};
 
 /// Bytes that wait for the grid before the pipes are left full.
@@ -64,6 +65,8 @@ pub(crate) struct Sources {
     pub(crate) stale: CancellationToken,
     /// The job has ended: what still keeps a pipe open is not waited for.
     pub(crate) ended: CancellationToken,
+    /// Takes secrets out of what is read, before anything counts its bytes.
+    pub(crate) mask: Mask,
     /// Push no more: the patience is over, or nobody wants it.
     pub(crate) abandoned: CancellationToken,
 }
@@ -87,6 +90,8 @@ struct Pump<'a> {
     waiting_since: Instant,
     last_push: Option<Instant>,
     followed: bool,
+    /// Of standard output and of standard error.
+    masks: [Mask; 2],
     /// The grid refused the log: the pipes are read on, for a log never ends a job, and what comes is dropped.
     refused: bool,
     stderr_at_line_start: bool,
@@ -111,6 +116,7 @@ pub(crate) async fn pump(
         waiting_since: Instant::now(),
         last_push: None,
         followed,
+        masks: [sources.mask.clone(), sources.mask],
         refused: false,
         stderr_at_line_start: true,
     };
@@ -156,6 +162,10 @@ pub(crate) async fn pump(
             () = tokio::time::sleep_until(linger_until.unwrap_or(due)), if room && linger_until.is_some() => break,
         }
     }
+    // A pipe that something else keeps open has not ended by itself.
+    for stream in [Stream::Stdout, Stream::Stderr] {
+        pump.end_of(stream);
+    }
     pump.drain(push, &sources.abandoned).await
 }
 
@@ -188,15 +198,42 @@ impl Pump<'_> {
     ) -> io::Result<()> {
         let Some(open) = pipe else { return Ok(()) };
         match open.try_read(buffer) {
-            Ok(0) => *pipe = None,
-            Ok(count) => self.accept(stream, &buffer[..count]),
+            Ok(0) => {
+                *pipe = None;
+                self.end_of(stream);
+            }
+            Ok(count) => {
+                let mask = self.mask(stream);
+                if mask.is_idle() {
+                    self.accept(stream, &buffer[..count]);
+                } else {
+                    let shown = mask.pass(&buffer[..count]);
+                    self.accept(stream, &shown);
+                }
+            }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(error) => return Err(error),
         }
         Ok(())
     }
 
+    fn mask(&mut self, stream: Stream) -> &mut Mask {
+        match stream {
+            Stream::Stdout => &mut self.masks[0],
+            Stream::Stderr => &mut self.masks[1],
+        }
+    }
+
+    /// Shows what the mask held back.
+    fn end_of(&mut self, stream: Stream) {
+        let rest = self.mask(stream).end();
+        self.accept(stream, &rest);
+    }
+
     fn accept(&mut self, stream: Stream, bytes: &[u8]) {
+        if bytes.is_empty() {
+            return;
+        }
         if stream == Stream::Stderr {
             self.stderr_at_line_start = bytes.last() == Some(&b'\n');
         }

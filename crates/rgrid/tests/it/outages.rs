@@ -44,7 +44,7 @@ fn ticks(seconds: u64) -> String {
 }
 
 pub(crate) fn submit(grid: &ServerGrid, port: u16, args: &[&str]) -> String {
-    let fixed = ["run", "-q", "-d", "-n", "--no-network", "--cpu", "0.1", "--memory", "64M"];
+    let fixed = ["run", "-q", "-d", "-n", "--no-network", "--cpu", "0.03", "--memory", "64M"];
     grid.success(port, &[&fixed[..], args].concat()).trim().to_owned()
 }
 
