@@ -35,15 +35,19 @@ impl Account {
         }
     }
 
+    /// Signals are as in a terminal, however the tests themselves were started: `nohup` and shells that start something
+    /// in the background have it ignore some.
     fn command(self, program: &Path) -> Command {
+        let mut command = Command::new("/usr/bin/env");
+        command.arg("--default-signal=HUP,INT,TERM");
         match self {
-            Self::Ourselves => Command::new(program),
+            Self::Ourselves => {}
             Self::OrdinaryUser => {
-                let mut command = Command::new("setpriv");
-                command.args([&format!("--reuid={USER}"), "--regid=nogroup", "--clear-groups"]).arg(program);
-                command
+                command.args(["setpriv", &format!("--reuid={USER}"), "--regid=nogroup", "--clear-groups"]);
             }
         }
+        command.arg(program);
+        command
     }
 }
 
