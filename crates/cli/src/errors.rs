@@ -59,6 +59,8 @@ pub(crate) enum Error {
     NotAllWritten { id: String, failed: u64 },
     /// It has not ended, and what is asked for comes with the end.
     NotEnded { id: String, status: String },
+    /// Its files belong into a project that is not here.
+    AnotherProject { id: String, root: String },
     /// An execution that is to run again, and whose inputs are gone.
     InputsGone { id: String },
     /// The person left before the script was handed over.
@@ -126,6 +128,7 @@ impl Error {
             | Self::Discovery(_)
             | Self::Submission { .. }
             | Self::NotEnded { .. }
+            | Self::AnotherProject { .. }
             | Self::InputsGone { .. }
             | Self::Consent { .. }
             | Self::NoHome
@@ -179,6 +182,13 @@ impl Error {
                 Message::new(format!("{id} is {status}: its files come when it has ended"))
                     .next(format!("`rgrid logs {id} -f` waits for its end"))
             }
+            Self::AnotherProject { id, root } => Message::new(format!(
+                "the files of {id} belong into {}, which is elsewhere",
+                shown(root)
+            ))
+            .next(format!(
+                "run it there, or bring them into a folder of choice: rgrid download {id} --output-dir FOLDER"
+            )),
             Self::InputsGone { id } => Message::new(format!("the inputs of {id} are no longer on the grid"))
                 .next("run the command anew: it sends them again"),
             Self::Consent { bytes, files, largest } => consent(*bytes, *files, largest),

@@ -85,15 +85,22 @@ pub(crate) fn shown(name: &str) -> String {
     let mut out = String::with_capacity(name.len());
     for c in name.chars() {
         match c {
-            '\u{061c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {
+            c if c.is_control() => out.extend(c.escape_default()),
+            c if turns_or_commands(c) => {
                 // Writing into a String cannot fail.
                 let _ = write!(out, "\\u{{{:x}}}", u32::from(c));
             }
-            c if c.is_control() => out.extend(c.escape_default()),
             c => out.push(c),
         }
     }
     out
+}
+
+/// Whether a terminal may obey a character, or turn the direction of the text after it.
+pub(crate) fn turns_or_commands(c: char) -> bool {
+    let turns =
+        matches!(c, '\u{061c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    turns || c.is_control()
 }
 
 #[cfg(test)]

@@ -93,7 +93,8 @@ impl ArtifactRow {
 }
 
 impl Store {
-    /// Named files ordered by kind and path, after the cursor (kind and path of the last one seen).
+    /// Named files ordered by kind and path, after the cursor (kind and path of the last one seen): at most a page and
+    /// one more, which tells that there is a next page.
     pub async fn artifacts(
         &self,
         account: AccountId,
@@ -109,7 +110,7 @@ impl Store {
             .bind(kind.map(ArtifactKind::as_str))
             .bind(after_kind.map(ArtifactKind::as_str))
             .bind(after_path.as_ref().map(AbsolutePath::as_str))
-            .bind(i64::from(limit.clamp(1, limits::PAGE_ITEMS_MAX)))
+            .bind(i64::from(limit.clamp(1, limits::PAGE_ITEMS_MAX + 1)))
             .fetch_all(self.pool())
             .await?;
         rows.iter().map(ArtifactRow::read).collect()

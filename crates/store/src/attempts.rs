@@ -17,6 +17,7 @@ use sqlx::{PgConnection, Row};
 pub use crate::artifacts::{ArtifactKind, ArtifactRow};
 use crate::endings::{
     end_attempt, end_execution, insert_outputs, leave, lock_execution, logs_here, outputs_here,
+    outputs_in_place,
 };
 use crate::notify::Nudge;
 use crate::row::{self, Columns};
@@ -193,6 +194,7 @@ impl Store {
             }
         }
         logs_here(&mut transaction, a, finish).await?;
+        outputs_in_place(&execution, &finish.outputs)?;
         let here = outputs_here(&mut transaction, execution.account, &finish.outputs).await?;
         let ended_before: i64 = sqlx::query_scalar(include_str!("../queries/attempts/ended_before.sql"))
             .bind(a.execution_id.to_string())

@@ -7,6 +7,7 @@ use rgrid_core::execution::{self, Status};
 use rgrid_core::id::{AccountId, ExecutionId};
 use rgrid_core::limits;
 use rgrid_core::outcome::{CancelledBy, Outcome};
+use rgrid_core::path::AbsolutePath;
 use rgrid_core::retry::{self, Decision, Loss};
 use sqlx::types::Json;
 use sqlx::{PgConnection, Row};
@@ -27,6 +28,8 @@ pub(crate) struct LockedExecution {
     pub(crate) retries: u32,
     pub(crate) retry_on: Vec<u8>,
     pub(crate) cancelled_by: Option<CancelledBy>,
+    /// Below these, or these, are its outputs.
+    pub(crate) places: Vec<AbsolutePath>,
 }
 
 pub(crate) async fn lock_execution(
@@ -46,6 +49,7 @@ pub(crate) async fn lock_execution(
         retries: row.number32("retries")?,
         retry_on: submissions::retry_on(&row)?,
         cancelled_by: cancelled_by.map(outcome::cancelled_by).transpose()?,
+        places: row::all_parsed("output path", &row.try_get::<Vec<String>, _>("places")?)?,
     }))
 }
 
@@ -65,6 +69,19 @@ pub(crate) async fn logs_here(
         None => Ok(()),
         Some((field, written, pushed)) => {
             Err(Error::Invalid { field, reason: format!("{written} bytes were written and {pushed} pushed") })
+        }
+    }
+}
+
+/// Every output lies where outputs are looked for: which files of a person are written is for their submission to say,
+/// not for a runner.
+pub(crate) fn outputs_in_place(execution: &LockedExecution, outputs: &[OutputRow]) -> Result<()> {
+    let is_in_place = |output: &OutputRow| execution.places.iter().any(|place| output.path.is_within(place));
+    match outputs.iter().find(|output| !is_in_place(output) && guards::holds(&guards::OUTPUTS_IN_PLACE)) {
+        None => Ok(()),
+        Some(output) => {
+            let reason = format!("{:?} lies where no outputs are looked for", output.path);
+            Err(Error::Invalid { field: "outputs", reason })
         }
     }
 }

@@ -57,6 +57,7 @@ pub(crate) const FINISH_ONCE: Guard = guard("finish-once", &[]);
 pub(crate) const FINISH_REPEATED: Guard = guard("finish-repeated", &[]);
 pub(crate) const LOGS_BEFORE_FINISH: Guard = guard("logs-before-finish", &[]);
 pub(crate) const OUTPUTS_COMMITTED: Guard = guard("outputs-committed", &[]);
+pub(crate) const OUTPUTS_IN_PLACE: Guard = guard("outputs-in-place", &[]);
 pub(crate) const CANCELLED_NOT_RETRIED: Guard = guard("cancelled-not-retried", &[]);
 pub(crate) const RETRIES_END: Guard = guard("retries-end", &[]);
 pub(crate) const CANCEL_WAITS_FOR_THE_ATTEMPT: Guard =

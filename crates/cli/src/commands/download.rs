@@ -10,6 +10,7 @@ use rgrid_core::path::AbsolutePath;
 
 use crate::args::DownloadArgs;
 use crate::conclusion::texts;
+use crate::discovery;
 use crate::download::{self, Before, Place, Sent};
 use crate::errors::{Doing, Error};
 use crate::grid::EmbeddedGrid;
@@ -44,21 +45,28 @@ pub(super) async fn download<G: EmbeddedGrid>(
     Ok(0)
 }
 
-/// Where the outputs of `execution` go: to their own places, or all into `folder`.
+/// Where the outputs of `execution` go: all into `folder`, or to their own places. Then they must lie in the project
+/// that this command is run in: which folders of this machine may be written is not for the grid to say.
 pub(super) fn place(execution: &Execution, folder: Option<&str>) -> Result<Place, Error> {
     let root: AbsolutePath = execution
         .project_root
         .parse()
         .map_err(|_| Error::NotAnAddress { text: execution.project_root.clone() })?;
-    let folder = match folder {
-        Some(folder) => Some(std::path::absolute(folder).map_err(|source| Error::File {
-            doing: Doing::Write,
-            path: PathBuf::from(folder),
-            source,
-        })?),
-        None => None,
-    };
-    Ok(Place::new(root, Vec::new(), folder))
+    if let Some(folder) = folder {
+        let failed = |source| Error::File { doing: Doing::Write, path: PathBuf::from(folder), source };
+        return Ok(Place::folder(root, std::path::absolute(folder).map_err(failed)?));
+    }
+    let failed = |source| Error::File { doing: Doing::Read, path: PathBuf::from("."), source };
+    let cwd = std::env::current_dir().map_err(failed)?;
+    let here = discovery::project_root(&cwd, &cwd);
+    let here: AbsolutePath = here
+        .to_str()
+        .and_then(|here| here.parse().ok())
+        .ok_or_else(|| failed(std::io::Error::other("its path is not UTF-8")))?;
+    if !root.is_within(&here) && !here.is_within(&root) {
+        return Err(Error::AnotherProject { id: execution.id.clone(), root: root.to_string() });
+    }
+    Ok(Place::new(here.clone(), vec![here], None))
 }
 
 /// What was sent, as the grid remembers it.

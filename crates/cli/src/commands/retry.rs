@@ -33,6 +33,14 @@ pub(super) async fn retry<G: EmbeddedGrid>(args: RetryArgs, session: &Session<'_
         terminal::print(&session.output().submitted(&created.execution));
         return Ok(0);
     }
+    let place = match place(&created.execution, None) {
+        Ok(place) => place,
+        Err(error) => {
+            // Its files could not be put anywhere; the person hears why in any case.
+            let _ = connection.client().cancel(&id).await;
+            return Err(error);
+        }
+    };
     session.notes.say(&format!("runs again as {id}"));
     let mut signals = Signals::install();
     let show = if session.globals.json { Show::BothOnStderr } else { Show::Both };
@@ -42,6 +50,6 @@ pub(super) async fn retry<G: EmbeddedGrid>(args: RetryArgs, session: &Session<'_
         return Ok(EXIT_INTERRUPTED);
     };
     let said = ending::sentence(&execution).map(|what| Message { what, next: Vec::new() });
-    let (place, before) = (place(&execution, None)?, before(&connection, &execution).await?);
+    let before = before(&connection, &execution).await?;
     conclude(session, &connection, &execution, (&place, &before), said, &mut signals).await
 }

@@ -35,6 +35,7 @@ use gather::{Extent, Gather, Naming};
 use hashes::Remembered;
 use ignored::{Rules, Strictness};
 use mentions::Ground;
+pub(crate) use place::project_root;
 use place::{absolute, portable};
 use sources::Sources;
 
@@ -210,7 +211,7 @@ pub fn discover(request: &Request) -> Result<Discovery, DiscoveryError> {
     let cwd = portable(&request.cwd)?;
     let home = request.home.as_deref().map(|home| home.canonicalize().unwrap_or_else(|_| home.to_owned()));
     let request = &Request { home: home.clone(), ..request.clone() };
-    let root = place::project_root(&found.folder, &request.cwd);
+    let root = project_root(&found.folder, &request.cwd);
     if root.parent().is_none() {
         return Err(DiscoveryError::RootIsSlash);
     }

@@ -13,6 +13,8 @@ use std::time::SystemTime;
 
 use futures_util::StreamExt;
 use rgrid_api::artifacts::{Artifact, ArtifactKind, ListArtifacts};
+use rgrid_core::id::ExecutionId;
+use rgrid_core::submission::Sha256;
 
 use crate::errors::{Doing, Error};
 use crate::progress::Progress;
@@ -56,8 +58,16 @@ pub(crate) async fn download(
     progress: &Progress,
     notes: Notes,
 ) -> Result<Report, Error> {
+    // It becomes part of names.
+    if id.parse::<ExecutionId>().is_err() {
+        return Err(Error::NotAnAddress { text: id.to_owned() });
+    }
     let artifacts = list(connection, id, ArtifactKind::Output).await?;
-    progress.transfer("bringing back", artifacts.iter().map(|artifact| artifact.size_bytes).sum(), 0);
+    progress.transfer(
+        "bringing back",
+        artifacts.iter().fold(0, |all, artifact| all.saturating_add(artifact.size_bytes)),
+        0,
+    );
     let mut report = Report::default();
     let mut results = futures_util::stream::iter(artifacts)
         .map(|artifact| one(connection, id, artifact, place, before, progress))
@@ -164,6 +174,10 @@ async fn write(
         std::fs::create_dir_all(path).map_err(failed)?;
         return Ok(Written::Folder);
     };
+    // It becomes part of a name.
+    if let Err(error) = sha256.parse::<Sha256>() {
+        return Err(failed(std::io::Error::other(error)));
+    }
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder).map_err(failed)?;
     }

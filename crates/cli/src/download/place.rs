@@ -9,7 +9,7 @@ use rgrid_core::path::AbsolutePath;
 /// Where outputs go.
 #[derive(Debug, Clone)]
 pub(crate) struct Place {
-    /// Outputs lie below one of these, or are one of these; empty means that the grid's word is taken.
+    /// Outputs lie below one of these, or are one of these; empty where `folder` takes whatever there is.
     roots: Vec<AbsolutePath>,
     /// Relative paths of `folder` are counted from here.
     project_root: AbsolutePath,
@@ -23,20 +23,32 @@ impl Place {
         Self { roots, project_root, folder }
     }
 
+    /// All in `folder`, with the paths that they have in the project.
+    pub(crate) fn folder(project_root: AbsolutePath, folder: PathBuf) -> Self {
+        Self { roots: Vec::new(), project_root, folder: Some(folder) }
+    }
+
     /// The place of the output `path`, or a fragment that says why it has none.
     pub(crate) fn of(&self, path: &str) -> Result<PathBuf, String> {
         let path: AbsolutePath = path.parse().map_err(|error| format!("its path is damaged ({error})"))?;
         let root =
             self.roots.iter().filter(|root| path.is_within(root)).min_by_key(|root| root.as_str().len());
-        if root.is_none() && !self.roots.is_empty() {
-            return Err("it lies outside of the folders that were named".to_owned());
+        if root.is_none() && (self.folder.is_none() || !self.roots.is_empty()) {
+            return Err("it lies outside of the project and of the folders that were named".to_owned());
         }
         match &self.folder {
             Some(folder) => {
                 let relative = self.relative(&path, root);
+                if relative.as_os_str().is_empty() {
+                    return Err("it has no name".to_owned());
+                }
                 stays_within(folder, &folder.join(&relative))
             }
             None => {
+                // Beside it would be outside.
+                if root == Some(&path) && Path::new(path.as_str()).is_dir() {
+                    return Err("it is one of the folders that were named".to_owned());
+                }
                 let own_root =
                     if path.is_within(&self.project_root) { Some(&self.project_root) } else { root };
                 let parent = path.parent().unwrap_or_else(|| path.clone());
@@ -106,6 +118,7 @@ mod tests {
         let inside = root.join("new/deep/out.csv");
         assert_eq!(place.of(inside.to_str().unwrap()), Ok(inside.clone()));
         assert!(place.of("/etc/passwd").is_err());
+        assert!(place.of(root.to_str().unwrap()).is_err());
         assert!(place.of(root.join("../x").to_str().unwrap()).is_err());
     }
 
@@ -140,7 +153,8 @@ mod tests {
         let place = Place::new(absolute(&root), vec![absolute(&root), named], Some(target.clone()));
         assert_eq!(place.of(root.join("a/b.txt").to_str().unwrap()), Ok(target.join("a/b.txt")));
         assert_eq!(place.of("/somewhere/results/c.txt"), Ok(target.join("results/c.txt")));
-        let anything = Place::new(absolute(&root), Vec::new(), Some(target.clone()));
+        let anything = Place::folder(absolute(&root), target.clone());
+        assert!(anything.of("/").is_err());
         assert_eq!(anything.of("/x/y.txt"), Ok(target.join("x/y.txt")));
     }
 

@@ -203,6 +203,10 @@ fn while_it_runs_and_after() -> Vec<(&'static str, Error)> {
         ),
         ("not all was written", Error::NotAllWritten { id: id.clone(), failed: 2 }),
         ("it has not ended", Error::NotEnded { id: id.clone(), status: "running".to_owned() }),
+        (
+            "its project is elsewhere",
+            Error::AnotherProject { id: id.clone(), root: "/home/ada/x".to_owned() },
+        ),
         ("its inputs are gone", Error::InputsGone { id }),
         ("doctor found something", Error::Unhealthy { problems: 2 }),
     ]

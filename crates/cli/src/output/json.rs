@@ -12,6 +12,7 @@ use super::Output;
 use crate::configuration::Configuration;
 use crate::grid::{Check, Health};
 use crate::plan::Plan;
+use crate::terminal::turns_or_commands;
 
 /// See the module.
 #[derive(Debug, Clone, Copy)]
@@ -20,7 +21,24 @@ pub(crate) struct Json;
 fn text(value: &impl Serialize) -> String {
     let mut text = serde_json::to_string_pretty(value).expect("our types are maps with text keys");
     text.push('\n');
-    text
+    printable(text)
+}
+
+/// JSON leaves raw what some terminals obey, and what turns the direction of text: it is spelled out. Such characters
+/// stand nowhere but in strings.
+fn printable(text: String) -> String {
+    let is_raw = |c: char| c != '\n' && turns_or_commands(c);
+    if !text.contains(is_raw) {
+        return text;
+    }
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match is_raw(c) {
+            true => out.push_str(&format!("\\u{:04x}", u32::from(c))),
+            false => out.push(c),
+        }
+    }
+    out
 }
 
 impl Output for Json {

@@ -6,6 +6,7 @@
 mod follow;
 mod grid;
 mod harness;
+mod hostile;
 mod interrupt;
 mod outputs;
 mod stdin;

@@ -1,8 +1,8 @@
 //! Jobs that take all they can get, and leave behind all that should not be there: how each ends and what the person is
 //! told, that nothing of it stays, and that a neighbour working beside it has its files and its life.
 //!
-//! `RGRID_HOSTILE=full` adds 10 GiB of log and 100,000 files, and holds the neighbour's pace to its bound, which only a
-//! quiet machine can promise.
+//! `RGRID_HOSTILE=full` has them at their full sizes (`cargo xtask soak --hostile`), and holds the neighbour's pace to its
+//! bound, which only a quiet machine can promise.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -52,6 +52,7 @@ fn deed(name: &'static str, options: &'static [&'static str], script: &str) -> D
 }
 
 const FORK_BOMB: &str = "fork bomb";
+const LOG: &str = "log";
 const NO_MORE: &[&str] = &["--memory", "256M"];
 
 fn deeds() -> Vec<Deed> {
@@ -121,19 +122,19 @@ fn deeds() -> Vec<Deed> {
     ]
 }
 
-/// What is much rather than wicked: only at full size, for it takes the grid minutes.
-fn much() -> Vec<Deed> {
-    let (log_bytes, files) = (10_u64 << 30, 100_000);
-    vec![
-        deed(
-            "log",
-            NO_MORE,
-            &format!(
-                "import sys\nline = b'x' * 1023 + b'\\n'\nfor _ in range({log_bytes} // 1024):\n    sys.stdout.buffer.write(line)\n"
-            ),
-        ),
-        deed("files", NO_MORE, &format!("for n in range({files}):\n    open(f'{{n}}.txt', 'w').close()\n")),
-    ]
+/// Many files: at full size it takes the grid minutes.
+fn files() -> Deed {
+    let files = if is_full() { 100_000 } else { 2_000 };
+    deed("files", NO_MORE, &format!("for n in range({files}):\n    open(f'{{n}}.txt', 'w').close()\n"))
+}
+
+/// More than a log may have.
+fn flood() -> Deed {
+    let log_bytes: u64 = if is_full() { 10 << 30 } else { 80 << 20 };
+    let script = format!(
+        "import sys\nblock = (b'x' * 1023 + b'\\n') * 1024\nfor _ in range({log_bytes} // len(block)):\n    sys.stdout.buffer.write(block)\n"
+    );
+    deed(LOG, NO_MORE, &script)
 }
 
 fn is_full() -> bool {
@@ -143,10 +144,27 @@ fn is_full() -> bool {
 #[test]
 fn hostile_jobs_end_as_they_should_and_harm_nobody() {
     for account in Account::all() {
-        if is_full() {
-            println!("{}", all_told(account, deeds().into_iter().chain(much()).collect()));
-        } else {
-            insta::assert_snapshot!("hostile_jobs", all_told(account, deeds()));
+        let told = all_told(account, deeds().into_iter().chain([files()]).collect());
+        match is_full() {
+            true => println!("{told}"),
+            false => insta::assert_snapshot!("hostile_jobs", told),
+        }
+    }
+}
+
+#[test]
+fn a_flood_of_log_loses_its_middle_and_harms_nobody() {
+    // Half a minute, most of it for what is kept; it is the same for every account.
+    let accounts = Account::all().into_iter().take(if is_full() { usize::MAX } else { 1 });
+    for account in accounts {
+        let told = all_told(account, vec![flood()]);
+        match is_full() {
+            true => println!("{told}"),
+            false => insta::assert_snapshot!(told, @r"
+            log (exit code 0)
+              stdout: about 64 MiB
+              stderr: rgrid: 16M of standard output are missing here: the log has a limit
+            "),
         }
     }
 }
@@ -181,6 +199,9 @@ fn all_told(account: Account, deeds: Vec<Deed>) -> String {
         } else {
             tell(&mut told, deed.name, &project, &ended);
         }
+        if deed.name == LOG {
+            assert!((60 << 20..68 << 20).contains(&ended.stdout.len()), "{}", ended.stdout.len());
+        }
     }
     let honest = Project::on(grid.clone());
     honest.write("s.py", "print('alive')\n");
@@ -188,6 +209,52 @@ fn all_told(account: Account, deeds: Vec<Deed>) -> String {
     neighbour.ends_unharmed();
     assert_eq!(fs::read_dir(grid.work()).unwrap().count(), deeds.len() + 2, "something lies outside");
     told
+}
+
+/// Every byte, what is no UTF-8, what commands a terminal, and what would end a line of JSON or of an event stream.
+const BYTES: &str = "\
+import sys
+said = bytes(range(256)) * 3 + b'\\xff\\xfe\\x00\\xc3(\\xed\\xa0\\x80\\x1b[2J\\x1b]0;title\\x07\\x9b31m\\r\\r\\n\\n\\ndata: x\\n\\nevent: end\\n\\n\\x00'
+for piece in range(0, len(said), 7):
+    sys.stdout.buffer.write(said[piece:piece + 7])
+    sys.stdout.buffer.flush()
+sys.stderr.buffer.write(said)
+open('red\\x1b[31m\\u009b31m\\u202e.txt', 'w').close()
+open('--help', 'w').close()
+";
+
+#[test]
+fn what_a_job_prints_passes_byte_for_byte_and_what_it_names_is_spelled_out() {
+    let project = Project::with(&[("s.py", BYTES)]);
+    let shown = |words: &[&str]| project.rgrid(words).output().unwrap();
+    let python = project.shell("python3 s.py").output().unwrap();
+    fs::remove_file(project.path("--help")).unwrap();
+    for words in [&["run", "--no-network", "s.py"][..], &["logs", "last"], &["logs", "-f", "last"]] {
+        let ours = shown(words);
+        assert_eq!(ours.stdout, python.stdout, "{words:?}");
+        assert_eq!(ours.stderr, python.stderr, "{words:?}");
+    }
+    let ours = shown(&["run", "--no-network", "--json", "s.py"]);
+    // Both come there, and which first is nobody's promise.
+    let sorted = |mut bytes: Vec<u8>| {
+        bytes.sort_unstable();
+        bytes
+    };
+    assert_eq!(sorted(ours.stderr.clone()), sorted([python.stdout, python.stderr].concat()));
+    serde_json::from_slice::<serde_json::Value>(&ours.stdout).unwrap();
+    let lists: [&[&str]; 6] = [
+        &["outputs", "last"],
+        &["outputs", "last", "--json"],
+        &["status", "last"],
+        &["status", "last", "--json"],
+        &["download", "last", "--output-dir", "x"],
+        &["download", "last", "--output-dir", "y", "--json"],
+    ];
+    for (words, said) in lists.iter().map(|words| (words, shown(words))).chain([(&lists[0], ours)]) {
+        let text = String::from_utf8(said.stdout).unwrap();
+        assert!(text.chars().all(|c| c == '\n' || !c.is_control() && c != '\u{202e}'), "{words:?}: {text:?}");
+        assert!(text.starts_with(['{', '/']) || words[0] != "outputs" || text.contains("--help"), "{text}");
+    }
 }
 
 /// Works beside the others.
@@ -233,6 +300,7 @@ fn tell(told: &mut String, name: &str, project: &Project, ended: &Ended) {
     writeln!(told, "{name} (exit code {})", ended.code.unwrap()).unwrap();
     let stdout = match ended.stdout.len() {
         0..=200 => ended.stdout.clone(),
+        _ if name == LOG => "about 64 MiB\n".to_owned(),
         length => format!("{length} bytes\n"),
     };
     let work = project.grid.work();

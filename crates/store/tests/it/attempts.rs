@@ -66,19 +66,45 @@ async fn a_stale_attempt_changes_nothing() {
     assert_eq!(stage.store.finish(&auth(&second), &finish(DONE), [1; 32]).await.unwrap(), Status::Completed);
 }
 
+fn output(path: &str, bytes: Option<&[u8]>) -> OutputRow {
+    OutputRow {
+        path: path.parse().unwrap(),
+        sha256: bytes.map(sha256),
+        size_bytes: bytes.map_or(0, |bytes| bytes.len() as u64),
+        mode: 0o640,
+        modified_ns: 5,
+    }
+}
+
+#[tokio::test]
+async fn an_output_lies_where_outputs_are_looked_for() {
+    let stage = Stage::new().await;
+    let worker = stage.joined().await;
+    let submission = changed(|draft| {
+        draft.output_roots = vec!["/home/ada".parse().unwrap(), "/data".parse().unwrap()];
+        draft.outputs = vec!["/tmp/out.csv".parse().unwrap()];
+    });
+    let created = stage.store.create_execution(stage.account, &submission, false, None).await.unwrap();
+    let claimed = stage.claim_one(worker).await;
+    let mut said = finish(DONE);
+    for elsewhere in ["/home/ada.ssh/x", "/home", "/tmp/out.csv2", "/etc/passwd"] {
+        said.outputs = vec![output("/data/fine", None), output(elsewhere, None)];
+        let refused = stage.store.finish(&auth(&claimed), &said, [1; 32]).await;
+        assert!(matches!(refused, Err(Error::Invalid { field: "outputs", .. })), "{elsewhere}");
+    }
+    said.outputs = ["/home/ada/a", "/data/deep/b", "/tmp/out.csv"].map(|path| output(path, None)).to_vec();
+    assert_eq!(stage.store.finish(&auth(&claimed), &said, [1; 32]).await.unwrap(), Status::Completed);
+    let kind = Some(ArtifactKind::Output);
+    let here = stage.store.artifacts(stage.account, created.execution.id, kind, None, 9).await.unwrap();
+    assert_eq!(here.len(), 3);
+}
+
 #[tokio::test]
 async fn outputs_come_with_the_finish_or_not_at_all() {
     let stage = Stage::new().await;
     let worker = stage.joined().await;
     let id = stage.submit(&[], false).await;
     let claimed = stage.claim_one(worker).await;
-    let output = |path: &str, bytes: Option<&[u8]>| OutputRow {
-        path: path.parse().unwrap(),
-        sha256: bytes.map(sha256),
-        size_bytes: bytes.map_or(0, |bytes| bytes.len() as u64),
-        mode: 0o640,
-        modified_ns: 5,
-    };
     let mut said = finish(DONE);
     said.outputs = vec![output("/home/ada/out.csv", Some(b"1,2")), output("/home/ada/empty", None)];
     let early = stage.store.finish(&auth(&claimed), &said, [1; 32]).await;

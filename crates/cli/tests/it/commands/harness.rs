@@ -12,7 +12,7 @@ use rgrid_api::artifacts::{Artifact, ArtifactKind};
 use rgrid_api::attempts::{Finish, PushLogs};
 use rgrid_api::blobs::{BlobName, BlobsWanted, CommitBlob, CommitBlobs};
 use rgrid_api::bytes64::Bytes64;
-use rgrid_api::client::{AttemptRef, Client};
+use rgrid_api::client::{AttemptRef, Client, ClientError};
 use rgrid_api::logs::{LogChunk, Stream};
 use rgrid_api::outcome::OutcomeBody;
 use rgrid_api::workers::{CapacityBody, Join, Lease, LeaseRequest, SandboxBody};
@@ -160,12 +160,25 @@ impl Grid {
         self.start_command(words, false, Stdio::null())
     }
 
+    /// The same, in a folder below the person's.
+    pub(crate) fn rgrid_in(&self, folder: &str, words: &[&str]) -> Process {
+        let mut command = self.command(words, false);
+        command.current_dir(self.path(folder));
+        Process::start(command)
+    }
+
     /// The command, with the grid taken for this machine's own.
     pub(crate) fn rgrid_embedded(&self, words: &[&str]) -> Process {
         self.start_command(words, true, Stdio::null())
     }
 
     pub(crate) fn start_command(&self, words: &[&str], embedded: bool, stdin: Stdio) -> Process {
+        let mut command = self.command(words, embedded);
+        command.stdin(stdin);
+        Process::start(command)
+    }
+
+    fn command(&self, words: &[&str], embedded: bool) -> Command {
         let mut command = Command::new(std::env::current_exe().unwrap());
         command.args([
             "--exact",
@@ -182,8 +195,8 @@ impl Grid {
         } else {
             command.env("RGRID_URL", &self.url).env("RGRID_API_KEY", &self.key);
         }
-        command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped());
-        Process::start(command)
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
     }
 
     /// A worker that has joined.
@@ -415,6 +428,15 @@ impl Attempt<'_> {
     }
 
     pub(crate) async fn finish(self, outcome: OutcomeBody, outputs: Vec<Artifact>) {
+        self.try_finish(outcome, outputs).await.unwrap();
+    }
+
+    /// Says how it ended; the grid may refuse it.
+    pub(crate) async fn try_finish(
+        &self,
+        outcome: OutcomeBody,
+        outputs: Vec<Artifact>,
+    ) -> Result<(), ClientError> {
         let body = Finish {
             outcome,
             outputs,
@@ -424,6 +446,6 @@ impl Attempt<'_> {
             peak_memory_bytes: None,
             cpu_ms: None,
         };
-        self.worker.client.finish(&self.reference, &body).await.unwrap();
+        self.worker.client.finish(&self.reference, &body).await.map(drop)
     }
 }
