@@ -1,7 +1,7 @@
 //! The loop: lead, observe, plan, apply, then wait for the timer or a nudge. A duty that fails says so, once a
 //! minute at most, and stops neither the others nor the loop.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
 use rgrid_core::Timestamp;
@@ -24,6 +24,14 @@ use crate::observe::{Failures, view};
 
 /// A round is made at least this often.
 const ROUND_PERIOD: Duration = Duration::from_secs(1);
+/// So many rounds may follow each other at once, when one nudge comes after another,
+const ROUNDS_AT_ONCE: usize = 4;
+/// within this time; the next one waits. A queue that fills and empties all the time needs no more attention.
+const ROUNDS_AT_ONCE_PERIOD: Duration = Duration::from_secs(1);
+/// Pending executions are looked through this often: they have an hour.
+const EXPIRY_PERIOD: Duration = Duration::from_secs(10);
+/// At the end the rows of machines that ended with us take three steps, a round each: dead, terminating, terminated.
+const LAST_ROUNDS: u32 = 3;
 /// A failing duty is reported at most this often.
 const REPORT_PERIOD: Duration = Duration::from_secs(60);
 
@@ -65,8 +73,13 @@ pub async fn run<C: Cloud>(
     for (_, title) in DUTIES {
         tracing::info!("{title} started");
     }
+    let mut pace = Pace::default();
     while !shutdown.is_cancelled() {
-        state.round(&config, &store, &cloud).await;
+        tokio::select! {
+            () = shutdown.cancelled() => break,
+            () = pace.next() => {}
+        }
+        state.round(&config, &store, &cloud, Stage::Serving).await;
         leads
             .send_if_modified(|leads| std::mem::replace(leads, state.term.is_some()) != state.term.is_some());
         let timer = tokio::time::sleep(ROUND_PERIOD);
@@ -88,6 +101,9 @@ pub async fn run<C: Cloud>(
         }
     }
     cloud.close().await;
+    for _ in 0..LAST_ROUNDS {
+        state.round(&config, &store, &cloud, Stage::Leaving).await;
+    }
     if let Err(panic) = house.await {
         tracing::error!(error = &panic as &dyn std::error::Error, "housekeeping ended badly");
     }
@@ -100,19 +116,44 @@ pub async fn run<C: Cloud>(
     Ok(())
 }
 
+/// Whether this orchestrator stays.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Serving,
+    /// No worker is added any more; what has ended is written down.
+    Leaving,
+}
+
+/// When the last rounds began.
+#[derive(Debug, Default)]
+struct Pace(VecDeque<Instant>);
+
+impl Pace {
+    /// Returns when the next round may begin.
+    async fn next(&mut self) {
+        if self.0.len() >= ROUNDS_AT_ONCE
+            && let Some(first) = self.0.pop_front()
+        {
+            tokio::time::sleep_until(first + ROUNDS_AT_ONCE_PERIOD).await;
+        }
+        self.0.push_back(Instant::now());
+    }
+}
+
 /// What one round leaves for the next.
 #[derive(Debug, Default)]
 struct State {
     term: Option<Term>,
     renewed_at: Option<Instant>,
     ticked_at: Option<Instant>,
+    expired_at: Option<Instant>,
     judge_after: Option<Timestamp>,
     failures: Failures,
     reported: HashMap<&'static str, Instant>,
 }
 
 impl State {
-    async fn round<C: Cloud>(&mut self, config: &Config, store: &Store, cloud: &C) {
+    async fn round<C: Cloud>(&mut self, config: &Config, store: &Store, cloud: &C, stage: Stage) {
         if let Err(error) = self.lead(config, store).await {
             self.report("leadership", &error);
         }
@@ -143,6 +184,7 @@ impl State {
         for (duty, _) in DUTIES {
             let actions = match duty {
                 "health" => health::plan(&fleet, &policy, rows.now, self.judge_after),
+                "provisioning" if stage == Stage::Leaving => Vec::new(),
                 "provisioning" => provisioning::plan(&fleet, &policy, rows.now),
                 _ => lifecycle::plan(&fleet, &policy, rows.now),
             };
@@ -162,8 +204,11 @@ impl State {
                     .set(rows.now.timestamp_millis() as f64 / 1000.0);
             }
         }
-        if let Err(error) = store.expire_pending(&term).await {
-            self.report("expiry", &error.into());
+        if self.expired_at.is_none_or(|at| at.elapsed() >= EXPIRY_PERIOD) {
+            self.expired_at = Some(Instant::now());
+            if let Err(error) = store.expire_pending(&term).await {
+                self.report("expiry", &error.into());
+            }
         }
     }
 

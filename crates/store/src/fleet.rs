@@ -240,6 +240,7 @@ impl Store {
         let ended = lose_all(&mut transaction, worker).await?;
         transaction.commit().await?;
         ended.into_iter().for_each(|status| self.nudge_after(status));
+        self.nudge(Nudge::Fleet);
         Ok(true)
     }
 
@@ -248,6 +249,7 @@ impl Store {
         let mut transaction = self.write(term).await?;
         let marked = set_status(&mut transaction, worker, WorkerStep::NeverJoined, reason).await?;
         transaction.commit().await?;
+        self.nudge_if(marked, Nudge::Fleet);
         Ok(marked)
     }
 
@@ -293,6 +295,8 @@ impl Store {
             .await?
             .is_some();
         transaction.commit().await?;
+        // Its place is free.
+        self.nudge_if(marked, Nudge::Fleet);
         Ok(marked)
     }
 
@@ -306,6 +310,7 @@ impl Store {
         transaction.commit().await?;
         let changed = marked || !ended.is_empty();
         ended.into_iter().for_each(|status| self.nudge_after(status));
+        self.nudge_if(changed, Nudge::Fleet);
         Ok(changed)
     }
 

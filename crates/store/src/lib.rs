@@ -179,6 +179,12 @@ impl Store {
     }
 
     /// Tells this process at once and others within `limits::NOTIFY_PERIOD`. Call it after the commit, never before.
+    pub(crate) fn nudge_if(&self, changed: bool, nudge: Nudge) {
+        if changed {
+            self.nudge(nudge);
+        }
+    }
+
     pub(crate) fn nudge(&self, nudge: Nudge) {
         self.inner.notifier.nudge(nudge);
     }
