@@ -1,7 +1,7 @@
 //! Who this worker is: joined once with a token, then known by a credential of its own, kept in the data folder.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::Write;
+use std::io::{BufRead, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
@@ -14,6 +14,8 @@ use sha2::{Digest, Sha256};
 
 use crate::{Error, JoinSource, retry};
 
+/// No join token is longer than this.
+const TOKEN_BYTES_MAX: u64 = 4096;
 /// Random bytes of a nonce.
 const NONCE_BYTES: usize = 16;
 
@@ -76,34 +78,65 @@ fn write(data_folder: &Path, record: &Record) -> Result<(), Error> {
     fs::rename(&aside, &target).map_err(failed)
 }
 
-fn token(source: &JoinSource) -> Result<Option<String>, Error> {
+/// Where the token comes from has the last word on whether this runner is needed.
+enum Token {
+    Given(String),
+    /// Only the identity file can say who this is.
+    Absent,
+    NotNeeded,
+}
+
+async fn token(source: &JoinSource) -> Result<Token, Error> {
+    let given = |text: &str| Token::Given(text.trim().to_owned());
     match source {
-        JoinSource::Token(token) => Ok(Some(token.trim().to_owned())),
+        JoinSource::Token(token) => Ok(given(token)),
         JoinSource::File(path) => match fs::read_to_string(path) {
-            Ok(text) => Ok(Some(text.trim().to_owned())),
+            Ok(text) => Ok(given(&text)),
             // The file may be gone after the first join; the identity file then stands for it.
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Token::Absent),
             Err(source) => Err(Error::Folder { path: path.clone(), source }),
         },
-        JoinSource::Joined => Ok(None),
+        JoinSource::Stdin => {
+            let failed = |source| Error::Folder { path: "/dev/stdin".into(), source };
+            let line = first_line().await.map_err(failed)?;
+            Ok(if line.trim().is_empty() { Token::NotNeeded } else { given(&line) })
+        }
+        JoinSource::Joined => Ok(Token::Absent),
     }
 }
 
-/// Finds who this worker is, or joins. `join` is what it says of itself; token and nonce are filled in here.
+/// Reads on a thread of its own: the runtime need not wait for it when the runner is told to stop.
+async fn first_line() -> std::io::Result<String> {
+    let (tell, heard) = tokio::sync::oneshot::channel();
+    std::thread::Builder::new().name("join-token".to_owned()).spawn(move || {
+        let mut line = String::new();
+        let read = std::io::stdin().lock().take(TOKEN_BYTES_MAX).read_line(&mut line);
+        // Nobody waits any more when the runner was told to stop.
+        let _ = tell.send(read.map(|_| line));
+    })?;
+    heard.await.map_err(std::io::Error::other)?
+}
+
+/// Finds who this worker is, or joins; `None` when nobody needs it. `join` is what it says of itself; token and nonce
+/// are filled in here.
 pub(crate) async fn establish(
     data_folder: &Path,
     api_url: &str,
     source: &JoinSource,
     join: Join,
-) -> Result<Identity, Error> {
-    let token = token(source)?;
+) -> Result<Option<Identity>, Error> {
+    let token = match token(source).await? {
+        Token::Given(token) => Some(token),
+        Token::Absent => None,
+        Token::NotNeeded => return Ok(None),
+    };
     let token_sha256 =
         token.as_ref().map(|token| rgrid_core::submission::Sha256(Sha256::digest(token).into()).to_string());
     let known = read(data_folder).filter(|record| {
         record.api_url == api_url && (token.is_none() || record.token_sha256 == token_sha256)
     });
     if let Some(Record { worker_id: Some(worker_id), credential: Some(credential), .. }) = known {
-        return Ok(Identity { worker_id, credential });
+        return Ok(Some(Identity { worker_id, credential }));
     }
     let token = token.ok_or(Error::NotJoined)?;
     let nonce = match known {
@@ -124,5 +157,5 @@ pub(crate) async fn establish(
     record.worker_id = Some(worker_id.clone());
     record.credential = Some(credential.clone());
     write(data_folder, &record)?;
-    Ok(Identity { worker_id, credential })
+    Ok(Some(Identity { worker_id, credential }))
 }

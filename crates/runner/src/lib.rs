@@ -62,6 +62,9 @@ pub enum JoinSource {
     Token(String),
     /// By the join token in this file.
     File(PathBuf),
+    /// By the join token in the first line of standard input, which may come long after the runner is ready for work.
+    /// When the input ends without one, nobody needs this runner, and it leaves.
+    Stdin,
     /// It joined before: the data folder knows who it is.
     Joined,
 }
@@ -188,8 +191,15 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Erro
         },
     );
     let identity = tokio::select! {
-        identity = identity => identity?,
-        () = shutdown.cancelled() => return Ok(()),
+        identity = identity => identity,
+        () = shutdown.cancelled() => Ok(None),
+    };
+    let identity = match identity {
+        Ok(Some(identity)) => identity,
+        not_needed => {
+            sandbox.close().await;
+            return not_needed.map(|_| ());
+        }
     };
     tracing::info!(worker = identity.worker_id, slots, sandbox = ?sandbox.describe(), "ready for work");
     let lone_memory = config.embedded.then_some(machine.memory_total_bytes);

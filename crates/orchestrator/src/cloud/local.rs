@@ -24,13 +24,16 @@ const END_PATIENCE: Duration = Duration::from_secs(15);
 const ENDED_MAX: usize = 32;
 /// Bytes of a runner's last line that are kept.
 const LAST_WORDS_BYTES: usize = 500;
+/// A runner that was started ahead and that nobody needed ends after this.
+const AHEAD_MAX: Duration = Duration::from_secs(60);
 
 /// How a runner is started.
 #[derive(Debug, Clone)]
 pub struct RunnerCommand {
     /// The program: this binary.
     pub program: PathBuf,
-    /// Its arguments. It reads its join token as the first line of standard input.
+    /// Its arguments. It reads its join token as the first line of standard input, once all else is ready; when that
+    /// ends without a line, nobody needs it.
     pub args: Vec<OsString>,
     /// Its whole environment.
     pub environment: Vec<(OsString, OsString)>,
@@ -46,6 +49,8 @@ pub struct Local {
 #[derive(Debug, Default)]
 struct Shared {
     runners: Mutex<Runners>,
+    /// A runner that waits to be told whose it is.
+    ahead: Mutex<Option<Child>>,
     changed: Notify,
 }
 
@@ -62,6 +67,10 @@ struct Running {
 }
 
 impl Shared {
+    fn take_ahead(&self) -> Option<Child> {
+        self.ahead.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
     fn runners(&self) -> MutexGuard<'_, Runners> {
         // A panic while it was held leaves a map that is still right.
         self.runners.lock().unwrap_or_else(PoisonError::into_inner)
@@ -74,16 +83,41 @@ impl Local {
         Self { runner, shared: Arc::default() }
     }
 
+    /// Starts a runner before anybody asks for a worker: its sandbox is made ready meanwhile, and the next worker is
+    /// this one. It ends when a minute has passed without. Must be called within a runtime.
+    ///
+    /// # Errors
+    /// When it cannot be started; a worker then starts one of its own.
+    pub fn start_ahead(&self) -> Result<(), Error> {
+        let child = self.spawn()?;
+        *self.shared.ahead.lock().unwrap_or_else(PoisonError::into_inner) = Some(child);
+        let shared = Arc::clone(&self.shared);
+        tokio::spawn(async move {
+            tokio::time::sleep(AHEAD_MAX).await;
+            if let Some(unneeded) = shared.take_ahead() {
+                end_unneeded(unneeded).await;
+            }
+        });
+        Ok(())
+    }
+
+    fn spawn(&self) -> Result<Child, Error> {
+        Command::new(&self.runner.program)
+            .args(&self.runner.args)
+            .env_clear()
+            .envs(self.runner.environment.iter().cloned())
+            .current_dir("/")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .map_err(Error::Spawn)
+    }
+
     /// Passes a runner's log on, keeps its last words, and tells when it ends.
     async fn watch(shared: Arc<Shared>, worker: WorkerId, mut child: Child) {
-        let mut last_words = String::new();
-        if let Some(stderr) = child.stderr.take() {
-            let mut lines = BufReader::new(stderr).lines();
-            while let Ok(Some(line)) = lines.next_line().await {
-                tracing::info!(target: "rgrid_runner_process", %worker, "{line}");
-                last_words = line.chars().take(LAST_WORDS_BYTES).collect();
-            }
-        }
+        let last_words = pass_log_on(&mut child, &worker.to_string()).await;
         let status = child.wait().await;
         let ended = match &status {
             Ok(status) if status.success() => "it ended as it was told".to_owned(),
@@ -100,6 +134,28 @@ impl Local {
         }
         drop(runners);
         shared.changed.notify_one();
+    }
+}
+
+/// Passes a runner's log on until it ends, and returns its last line.
+async fn pass_log_on(child: &mut Child, worker: &str) -> String {
+    let mut last_words = String::new();
+    if let Some(stderr) = child.stderr.take() {
+        let mut lines = BufReader::new(stderr).lines();
+        while let Ok(Some(line)) = lines.next_line().await {
+            tracing::info!(target: "rgrid_runner_process", worker, "{line}");
+            last_words = line.chars().take(LAST_WORDS_BYTES).collect();
+        }
+    }
+    last_words
+}
+
+/// A runner without a worker gives back what it made ready, and leaves.
+async fn end_unneeded(mut child: Child) {
+    drop(child.stdin.take());
+    if tokio::time::timeout(END_PATIENCE, child.wait()).await.is_err() {
+        tracing::warn!("a runner that nobody needed did not end by itself");
+        // Killed by its drop.
     }
 }
 
@@ -125,17 +181,17 @@ impl Cloud for Local {
     }
 
     async fn create(&self, worker: WorkerId, join_token: &str) -> Result<(), Error> {
-        let mut child = Command::new(&self.runner.program)
-            .args(&self.runner.args)
-            .env_clear()
-            .envs(self.runner.environment.iter().cloned())
-            .current_dir("/")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .map_err(Error::Spawn)?;
+        let mut child = match self.shared.take_ahead() {
+            Some(mut ahead) => match ahead.try_wait() {
+                Ok(None) => ahead,
+                // Another will say why again, as the last words of this worker.
+                Ok(Some(_)) | Err(_) => {
+                    tokio::spawn(async move { pass_log_on(&mut ahead, "none yet").await });
+                    self.spawn()?
+                }
+            },
+            None => self.spawn()?,
+        };
         let pid = child.id().and_then(|pid| i32::try_from(pid).ok()).map(Pid::from_raw);
         let pid = pid.ok_or_else(|| Error::Spawn(std::io::ErrorKind::NotFound.into()))?;
         if let Some(mut stdin) = child.stdin.take() {
@@ -164,6 +220,9 @@ impl Cloud for Local {
     }
 
     async fn close(&self) {
+        if let Some(unneeded) = self.shared.take_ahead() {
+            end_unneeded(unneeded).await;
+        }
         let deadline = Instant::now() + END_PATIENCE;
         let running =
             |shared: &Shared| -> Vec<Pid> { shared.runners().running.values().map(|r| r.pid).collect() };

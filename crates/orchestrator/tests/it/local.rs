@@ -64,3 +64,58 @@ async fn a_program_that_is_not_there_is_an_error_and_no_machine() {
     assert!(local.create(worker(1), "secret").await.is_err());
     assert!(listing(&local).await.present.is_empty());
 }
+
+/// A runner that writes a line into `started` when it starts, and says the token that it is told.
+fn noting(folder: &tempfile::TempDir) -> Local {
+    let started = folder.path().join("started").display().to_string();
+    local(&format!("echo started >> {started}; read token || exit 0; echo \"token $token\" >&2; exit 3"))
+}
+
+fn starts(folder: &tempfile::TempDir) -> usize {
+    std::fs::read_to_string(folder.path().join("started")).map_or(0, |text| text.lines().count())
+}
+
+#[tokio::test]
+async fn a_runner_that_was_started_ahead_is_the_next_worker() {
+    let folder = tempfile::tempdir().unwrap();
+    let local = noting(&folder);
+    local.start_ahead().unwrap();
+    until("it runs", async || starts(&folder) == 1).await;
+    assert!(listing(&local).await.present.is_empty(), "it is nobody's machine yet");
+    local.create(worker(1), "secret").await.unwrap();
+    until("it ended", async || listing(&local).await.last_words.contains_key(&worker(1))).await;
+    assert_eq!(listing(&local).await.last_words[&worker(1)], "token secret");
+    assert_eq!(starts(&folder), 1);
+    local.create(worker(2), "other").await.unwrap();
+    until("it ended", async || listing(&local).await.last_words.contains_key(&worker(2))).await;
+    assert_eq!((listing(&local).await.last_words[&worker(2)].as_str(), starts(&folder)), ("token other", 2));
+}
+
+#[tokio::test]
+async fn a_runner_that_died_before_it_was_needed_is_replaced() {
+    let folder = tempfile::tempdir().unwrap();
+    let first = folder.path().join("first");
+    let script =
+        "test -e FIRST || { echo $$ > FIRST; exit 1; }; read token; echo \"token $token\" >&2; exit 3";
+    let local = local(&script.replace("FIRST", &first.display().to_string()));
+    local.start_ahead().unwrap();
+    until("it died", async || {
+        let pid = std::fs::read_to_string(&first).unwrap_or_default();
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.trim())).unwrap_or_default();
+        stat.contains(") Z ")
+    })
+    .await;
+    local.create(worker(1), "secret").await.unwrap();
+    until("the next ended", async || listing(&local).await.last_words.contains_key(&worker(1))).await;
+    assert_eq!(listing(&local).await.last_words[&worker(1)], "token secret");
+}
+
+#[tokio::test]
+async fn closing_lets_a_runner_that_nobody_needed_leave() {
+    let folder = tempfile::tempdir().unwrap();
+    let left = folder.path().join("left");
+    let local = local(&format!("read token || echo left > {}", left.display()));
+    local.start_ahead().unwrap();
+    local.close().await;
+    assert!(left.exists(), "it ended by itself, after its input had ended");
+}

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::address::Notice;
 use super::home::{Home, private_folder};
-use super::parts::{self, Ended};
+use super::parts::{self, Ahead, Ended};
 use super::postgres::Postgres;
 use super::process::{self, Process};
 use super::{tools, weight};
@@ -80,15 +80,16 @@ fn serve(home: &Home, settings: &Settings, attachment: Attachment) -> anyhow::Re
     lock.sign(ourselves).context("the lock of the embedded grid cannot be written")?;
     Notice::remove(&home.notice());
     let _ = fs::remove_file(home.failure());
-    tools::check(home)?;
+    let binaries = tools::check(home)?;
     for folder in [home.objects(), home.workers()] {
         private_folder(&folder).with_context(|| format!("{folder:?} cannot be made"))?;
     }
     weight::limit_log(&home.postgres_log());
     weight::limit_log(&home.daemon_log());
 
-    let mut postgres = Postgres::start(home)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let ahead = runtime.block_on(Ahead::make(home, ourselves, attachment))?;
+    let mut postgres = Postgres::start(home, binaries)?;
     let stop = CancellationToken::new();
     let (sender, ended) = mpsc::channel();
     let grid = parts::Grid {
@@ -102,7 +103,7 @@ fn serve(home: &Home, settings: &Settings, attachment: Attachment) -> anyhow::Re
     let handle = runtime.handle().clone();
     let parts = std::thread::Builder::new().name("parts".to_owned()).spawn(move || {
         // The receiver is gone only when nobody waits any more.
-        let _ = sender.send(handle.block_on(grid.serve()));
+        let _ = sender.send(handle.block_on(grid.serve(ahead)));
     })?;
     let result = watch(&mut postgres, &ended, &stop);
     // Its panic is in the log, and in the result.

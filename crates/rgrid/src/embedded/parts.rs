@@ -57,16 +57,46 @@ pub(crate) struct Grid {
     pub(crate) stop: CancellationToken,
 }
 
+/// What needs no database and takes its time: made while PostgreSQL starts.
+#[derive(Debug)]
+pub(crate) struct Ahead {
+    listener: TcpListener,
+    address: SocketAddr,
+    local: Local,
+}
+
+impl Ahead {
+    /// Takes the address; connections wait until the API serves it. A grid that a command started will have work in a
+    /// moment: a runner makes its sandbox ready.
+    pub(crate) async fn make(
+        home: &Home,
+        ourselves: Process,
+        attachment: Attachment,
+    ) -> anyhow::Result<Self> {
+        let (listener, address) = listen(home).await?;
+        let local = Local::new(runner_command(home, ourselves, &format!("http://{address}")));
+        if attachment == Attachment::Background
+            && let Err(error) = local.start_ahead()
+        {
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "no runner ahead of the first execution"
+            );
+        }
+        Ok(Self { listener, address, local })
+    }
+}
+
 impl Grid {
     /// Serves until it has a reason to end; on return everything that it started has ended.
-    pub(crate) async fn serve(self) -> anyhow::Result<Ended> {
+    pub(crate) async fn serve(self, ahead: Ahead) -> anyhow::Result<Ended> {
+        let Ahead { listener, address, local } = ahead;
         let stop = self.stop.clone();
         shutdown::cancel_on_signals(stop.clone())?;
         let mut replace = signal(SignalKind::user_defined1())?;
         let store = self.open_store().await?;
         let account = store.default_account().await?.id;
         let key = self.key(&store, account).await?;
-        let (listener, address) = self.listen().await?;
         let url = format!("http://{address}");
 
         let (api_stop, fleet_stop) = (CancellationToken::new(), CancellationToken::new());
@@ -78,7 +108,6 @@ impl Grid {
             policy: self.policy()?,
             retire: retire.clone(),
         };
-        let local = Local::new(self.runner_command(&url)?);
         let mut fleet =
             tokio::spawn(rgrid_orchestrator::run(fleet_config, store.clone(), local, fleet_stop.clone()));
 
@@ -134,21 +163,6 @@ impl Grid {
         Ok(secret)
     }
 
-    /// On loopback, at the port of last time if it is free.
-    async fn listen(&self) -> anyhow::Result<(TcpListener, SocketAddr)> {
-        let loopback = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        let last = fs::read_to_string(self.home.port()).ok().and_then(|text| text.trim().parse::<u16>().ok());
-        let listener = match TcpListener::bind(loopback(last.unwrap_or(0))).await {
-            Ok(listener) => listener,
-            Err(_) => TcpListener::bind(loopback(0)).await.context("no port of 127.0.0.1 can be used")?,
-        };
-        let address = listener.local_addr()?;
-        if last != Some(address.port()) {
-            write_private(&self.home.port(), address.port().to_string().as_bytes())?;
-        }
-        Ok((listener, address))
-    }
-
     /// One worker, which has all of this machine.
     fn policy(&self) -> anyhow::Result<FleetPolicy> {
         let machine =
@@ -157,17 +171,32 @@ impl Grid {
         // A worker that waits for work keeps the grid busy: it must leave no later than the grid wants to.
         Ok(FleetPolicy { local_idle: policy.local_idle.min(self.config.idle), ..policy })
     }
+}
 
-    fn runner_command(&self, url: &str) -> anyhow::Result<RunnerCommand> {
-        // Through /proc the running program is meant, also after an update has replaced its file.
-        let program = format!("/proc/{}/exe", self.ourselves.pid).into();
-        let mut args: Vec<std::ffi::OsString> = vec!["runner".into(), "--embedded".into()];
-        args.extend(["--parent".into(), self.ourselves.pid.to_string().into()]);
-        args.extend(["--api-url".into(), url.into()]);
-        args.extend(["--join-token-file".into(), "-".into()]);
-        args.extend(["--data-folder".into(), self.home.workers().into()]);
-        Ok(RunnerCommand { program, args, environment: start::kept_environment() })
+/// On loopback, at the port of last time if it is free.
+async fn listen(home: &Home) -> anyhow::Result<(TcpListener, SocketAddr)> {
+    let loopback = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    let last = fs::read_to_string(home.port()).ok().and_then(|text| text.trim().parse::<u16>().ok());
+    let listener = match TcpListener::bind(loopback(last.unwrap_or(0))).await {
+        Ok(listener) => listener,
+        Err(_) => TcpListener::bind(loopback(0)).await.context("no port of 127.0.0.1 can be used")?,
+    };
+    let address = listener.local_addr()?;
+    if last != Some(address.port()) {
+        write_private(&home.port(), address.port().to_string().as_bytes())?;
     }
+    Ok((listener, address))
+}
+
+fn runner_command(home: &Home, ourselves: Process, url: &str) -> RunnerCommand {
+    // Through /proc the running program is meant, also after an update has replaced its file.
+    let program = format!("/proc/{}/exe", ourselves.pid).into();
+    let mut args: Vec<std::ffi::OsString> = vec!["runner".into(), "--embedded".into()];
+    args.extend(["--parent".into(), ourselves.pid.to_string().into()]);
+    args.extend(["--api-url".into(), url.into()]);
+    args.extend(["--join-token-file".into(), "-".into()]);
+    args.extend(["--data-folder".into(), home.workers().into()]);
+    RunnerCommand { program, args, environment: start::kept_environment() }
 }
 
 type PartResult<E> = Result<Result<(), E>, tokio::task::JoinError>;

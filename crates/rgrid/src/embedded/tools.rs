@@ -35,17 +35,18 @@ pub(crate) fn network_tools() -> &'static [Tool] {
     }
 }
 
-/// Fails with the one sentence when something is missing that no execution can do without.
-pub(crate) fn check(home: &Home) -> anyhow::Result<()> {
+/// PostgreSQL's programs. Fails with the one sentence when something is missing that no execution can do without.
+pub(crate) fn check(home: &Home) -> anyhow::Result<Binaries> {
     let mut missing = Vec::new();
-    match Binaries::find(home, postgres::data_major(home)) {
+    let binaries = Binaries::find(home, postgres::data_major(home));
+    match &binaries {
         Ok(_) => {}
         Err(BinariesError::Missing) => missing.push(POSTGRES),
-        Err(error) => return Err(error.into()),
+        Err(_) => return Ok(binaries?),
     }
     missing.extend([BUBBLEWRAP, PYTHON].into_iter().filter(|tool| find(tool.program).is_none()));
     if missing.is_empty() {
-        return Ok(());
+        return Ok(binaries?);
     }
     // Whoever has to install something may as well get what makes the network, which is on unless told otherwise.
     missing.extend(network_tools().iter().copied().filter(|tool| find(tool.program).is_none()));

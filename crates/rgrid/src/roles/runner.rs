@@ -1,6 +1,5 @@
 //! `rgrid runner`: runs executions on this machine. It is told an address and a token, and nothing else of the grid.
 
-use std::io::BufRead as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -26,7 +25,7 @@ pub(crate) fn run(args: &RunnerArgs) -> ExitCode {
         }
         let config = RunnerConfig::of(settings)?;
         let join = match config.join_token_file.as_os_str() == "-" {
-            true => JoinSource::Token(first_line()?),
+            true => JoinSource::Stdin,
             false => JoinSource::File(config.join_token_file),
         };
         Ok(rgrid_runner::Config {
@@ -67,15 +66,4 @@ fn our_program() -> anyhow::Result<PathBuf> {
     let program = std::env::current_exe().context("this program cannot find itself")?;
     let replaced = program.to_str().and_then(|path| path.strip_suffix(" (deleted)")).map(PathBuf::from);
     Ok(replaced.filter(|path| path.exists()).unwrap_or(program))
-}
-
-fn first_line() -> anyhow::Result<String> {
-    let mut line = String::new();
-    std::io::stdin()
-        .lock()
-        .read_line(&mut line)
-        .context("the join token cannot be read from standard input")?;
-    let token = line.trim().to_owned();
-    anyhow::ensure!(!token.is_empty(), "no join token came on standard input");
-    Ok(token)
 }

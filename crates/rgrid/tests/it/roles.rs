@@ -77,3 +77,16 @@ fn a_role_without_its_settings_names_the_one_that_is_missing() {
     assert!(!output.status.success());
     insta::assert_snapshot!(text(&output.stderr), @"error: database.url has no value: set DATABASE_URL, or database.url in a settings file");
 }
+
+#[test]
+fn a_runner_that_nobody_gives_a_token_leaves_when_its_input_ends() {
+    let data = tempfile::tempdir().unwrap();
+    let data = data.path().join("worker");
+    let args = ["runner", "--api-url", "http://127.0.0.1:9", "--join-token-file", "-", "--data-folder"];
+    let output = rgrid(&[&args[..], &[data.to_str().unwrap()]].concat())
+        .stdin(std::process::Stdio::null())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert!(!data.join("identity.json").exists(), "it joined nothing");
+}

@@ -48,7 +48,14 @@ impl Binaries {
             let named = Self::at(&folder).ok_or(BinariesError::NotThere(folder))?;
             return choose(&[named], data_major);
         }
-        let found: Vec<Self> = folders(home).iter().filter_map(|folder| Self::at(folder)).collect();
+        // Asking a program takes milliseconds, and asking all of them a tenth of a second: the first that will do ends it.
+        let mut found = Vec::new();
+        for folder in folders(home) {
+            found.extend(Self::at(&folder));
+            if let Ok(chosen) = choose(&found, data_major) {
+                return Ok(chosen);
+            }
+        }
         choose(&found, data_major)
     }
 

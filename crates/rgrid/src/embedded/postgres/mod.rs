@@ -112,11 +112,10 @@ impl Postgres {
     /// Makes the data folder if there is none, and starts the server. The caller holds the home's lock.
     ///
     /// # Errors
-    /// When there is no PostgreSQL, or it does not start.
-    pub(crate) fn start(home: &Home) -> Result<Self, PostgresError> {
+    /// When it does not start.
+    pub(crate) fn start(home: &Home, binaries: Binaries) -> Result<Self, PostgresError> {
         let folder = home.postgres();
         let data = folder.join("data");
-        let binaries = Binaries::find(home, major_of_data(&data))?;
         let account = match Uid::effective().is_root() {
             true => Some(Account::for_root(&data).ok_or(PostgresError::NoAccount)?),
             false => None,
