@@ -5,8 +5,9 @@ select
         + (select count(*) from (select from queue limit $1) waiting)
         + (select count(*) from attempts where state = 'running') as open_executions,
     (
-        select count(*) from attempts a join executions e on e.id = a.execution_id
-        where a.state = 'running' and e.followed_until > now()
+        -- Not a join: it must never begin at the executions.
+        select count(*) from attempts a
+        where a.state = 'running' and (select e.followed_until > now() from executions e where e.id = a.execution_id)
     ) as followed_executions,
     greatest(
         (select max(created_at) from (select created_at from executions order by id desc limit 1) newest),

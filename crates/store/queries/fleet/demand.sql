@@ -4,7 +4,7 @@ with running as materialized (
 )
 select l.account_id, l.batch_id, l.priority, l.cpu_millis, l.memory_bytes, l.disk_bytes, waiting.count, waiting.oldest
 from lanes l
-left join batches b on b.id = l.batch_id
+cross join lateral (select (select parallel from batches where id = l.batch_id) as parallel) b
 left join running r on r.batch_id = l.batch_id
 cross join lateral (
     select count(*), min(q.age) as oldest

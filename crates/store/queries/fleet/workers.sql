@@ -5,7 +5,10 @@ select w.id, w.intent_id, w.provider, w.status, w.status_since, w.created_at, w.
     coalesce(held.memory_bytes, 0) as used_memory_bytes, coalesce(held.disk_bytes, 0) as used_disk_bytes,
     case when w.status = 'draining' then held.deadline end as drain_deadline
 from workers w
-left join worker_heartbeats h on h.worker_id = w.id
+left join lateral (
+    -- The limit keeps it from reading those of all workers that ever were.
+    select last_heartbeat_at, busy_at from worker_heartbeats where worker_id = w.id limit 1
+) h on true
 left join lateral (
     select count(*) as count, sum(a.cpu_millis)::bigint as cpu_millis, sum(a.memory_bytes)::bigint as memory_bytes,
         sum(a.disk_bytes)::bigint as disk_bytes,

@@ -1,4 +1,3 @@
--- Stdin of executions that have ended.
+-- Stdin of executions that have ended. Not a join: it must never begin at the executions.
 delete from stdin_streams s
-using executions e
-where e.id = s.execution_id and e.finished_at is not null
+where (select e.finished_at from executions e where e.id = s.execution_id) is not null

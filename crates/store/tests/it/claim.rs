@@ -8,40 +8,9 @@ use rgrid_core::id::{AccountId, BatchId};
 use rgrid_core::outcome::{CancelledBy, Outcome};
 use rgrid_core::submission::Submission;
 use rgrid_store::claim::{Claimed, Poll};
-use sqlx::AssertSqlSafe;
 
 use crate::crew::{WHOLE, auth, changed, finish, poll};
 use crate::stage::{Stage, submission};
-
-/// Queues `count` executions at once: copies of one that was submitted and ended.
-async fn fill(stage: &Stage, account: AccountId, batch: Option<BatchId>, count: u32) {
-    let sample = stage.submit(&[], false).await;
-    stage.end_execution(sample, 0).await;
-    let batch = batch.map_or("null".to_owned(), |batch| format!("'{batch}'"));
-    stage
-        .execute(format!(
-            "create sequence if not exists filled;
-            insert into lanes (account_id, batch_id, priority, cpu_millis, memory_bytes, disk_bytes, sandbox)
-            values ('{account}', {batch}, 0, 0, 0, 0, 'process') on conflict do nothing;
-            with made as (
-                insert into executions (id, account_id, batch_id, lane_id, status, program_kind, program, args, cwd,
-                    project_root, runtime, environment_names, stdin, timeout_ms, grace_ms, retries, retry_on, network,
-                    output_roots, outputs, priority, metadata)
-                select 'exec_7' || lpad(nextval('filled')::text, 25, '0'), '{account}', {batch}, l.id, 'queued',
-                    e.program_kind, e.program, e.args, e.cwd, e.project_root, e.runtime, e.environment_names, e.stdin,
-                    e.timeout_ms, e.grace_ms, e.retries, e.retry_on, e.network, e.output_roots, e.outputs, e.priority,
-                    e.metadata
-                from executions e, generate_series(1, {count}) n, lanes l
-                where e.id = '{sample}' and l.account_id = '{account}' and l.batch_id is not distinct from {batch}
-                    and l.priority = 0 and l.cpu_millis = 0
-                returning id, lane_id, created_at
-            )
-            insert into queue (execution_id, lane_id, age) select id, lane_id, created_at from made;
-            update lanes set head_age = now()
-            where account_id = '{account}' and batch_id is not distinct from {batch};"
-        ))
-        .await;
-}
 
 async fn batch(stage: &Stage, account: AccountId, seed: u8, parallel: u32) -> BatchId {
     let id = BatchId::new(1, [seed; 10]);
@@ -81,7 +50,7 @@ async fn what_is_claimed_comes_with_all_that_was_submitted() {
 #[tokio::test]
 async fn claimers_at_once_never_hand_out_one_execution_twice() {
     let stage = Stage::new().await;
-    fill(&stage, stage.account, None, 200).await;
+    stage.queue(stage.account, None, 200).await;
     let mut workers = Vec::new();
     for _ in 0..8 {
         workers.push(stage.joined().await);
@@ -112,7 +81,7 @@ async fn claimers_at_once_never_hand_out_one_execution_twice() {
 async fn claimers_at_once_never_pass_the_limit_of_a_batch() {
     let stage = Stage::new().await;
     let batch = batch(&stage, stage.account, 1, 10).await;
-    fill(&stage, stage.account, Some(batch), 100).await;
+    stage.queue(stage.account, Some(batch), 100).await;
     let mut workers = Vec::new();
     for _ in 0..8 {
         workers.push(stage.joined().await);
@@ -137,7 +106,7 @@ async fn claimers_at_once_never_pass_the_limit_of_a_batch() {
 async fn a_capped_batch_ahead_does_not_hold_up_others() {
     let stage = Stage::new().await;
     let capped = batch(&stage, stage.account, 1, 1).await;
-    fill(&stage, stage.account, Some(capped), 50).await;
+    stage.queue(stage.account, Some(capped), 50).await;
     let worker = stage.joined().await;
     stage.claim_one(worker).await;
     let late = submit(&stage, &submission(&[], false)).await;
@@ -147,9 +116,9 @@ async fn a_capped_batch_ahead_does_not_hold_up_others() {
 #[tokio::test]
 async fn the_account_with_the_fewest_running_goes_first() {
     let stage = Stage::new().await;
-    fill(&stage, stage.account, None, 20).await;
+    stage.queue(stage.account, None, 20).await;
     let other = stage.store.create_account("other").await.unwrap().id;
-    fill(&stage, other, None, 3).await;
+    stage.queue(other, None, 3).await;
     let worker = stage.joined().await;
     assert_eq!(stage.store.claim(&[poll(worker, 2)]).await.unwrap().len(), 2);
     let accounts: Vec<AccountId> = stage
@@ -197,7 +166,7 @@ async fn a_worker_gets_no_more_than_it_recorded_when_it_joined() {
     for _ in 0..3 {
         submit(&stage, &changed(|draft| draft.wanted.cpu_millis = Some(2000))).await;
     }
-    fill(&stage, stage.account, None, 3).await;
+    stage.queue(stage.account, None, 3).await;
     let boast = Poll { worker_id: worker, slots: 100, free: WHOLE };
     let claimed = stage.store.claim(&[boast]).await.unwrap();
     let cpus: u32 = claimed.iter().filter_map(|claimed| claimed.submission.wanted.cpu_millis).sum();
@@ -209,7 +178,7 @@ async fn a_worker_gets_no_more_than_it_recorded_when_it_joined() {
 async fn only_active_workers_are_given_work() {
     let stage = Stage::new().await;
     let worker = stage.joined().await;
-    fill(&stage, stage.account, None, 1).await;
+    stage.queue(stage.account, None, 1).await;
     for status in ["provisioning", "draining", "dead", "failed", "terminating", "terminated"] {
         stage.execute(format!("update workers set status = '{status}'")).await;
         assert_eq!(stage.store.claim(&[poll(worker, 1)]).await.unwrap(), [], "{status}");
@@ -278,37 +247,4 @@ async fn nothing_is_forgotten_when_lanes_empty_and_fill_at_once() {
         claimed += rest;
     }
     assert_eq!(claimed, 60);
-}
-
-#[tokio::test]
-async fn no_statement_of_the_claim_reads_the_whole_queue() {
-    let stage = Stage::new().await;
-    let capped = batch(&stage, stage.account, 1, 1).await;
-    fill(&stage, stage.account, Some(capped), 20_000).await;
-    let other = stage.store.create_account("other").await.unwrap().id;
-    fill(&stage, other, None, 20_000).await;
-    stage.execute("analyze").await;
-    let heads = include_str!("../../queries/claim/heads.sql");
-    let take = include_str!("../../queries/claim/take.sql");
-    let advance = include_str!("../../queries/claim/advance_lanes.sql");
-    let mut connection = stage.sql().await;
-    for (name, text, arguments) in [
-        ("heads", heads, "array[64000], array[1::bigint << 36], array[1::bigint << 36], 64, 64, 600000"),
-        (
-            "take",
-            take,
-            "array[1::bigint], array[now()], array['exec_x'], array['worker_x'], array['x'::bytea], array['queued'],
-                'pool', 20000",
-        ),
-        ("advance_lanes", advance, "array[1::bigint, 2]"),
-    ] {
-        let prepare = format!("prepare {name} as {text}");
-        sqlx::raw_sql(AssertSqlSafe(prepare)).execute(&mut connection).await.unwrap();
-        let explain = format!("explain (costs off) execute {name}({arguments})");
-        let plan: Vec<String> = sqlx::query_scalar(AssertSqlSafe(explain)).fetch_all(&mut connection).await.unwrap();
-        let plan = plan.join("\n");
-        for table in ["queue", "executions"] {
-            assert!(!plan.contains(&format!("Seq Scan on {table}")), "{name}:\n{plan}");
-        }
-    }
 }

@@ -12,6 +12,8 @@ mod keys;
 mod logs;
 mod migrations;
 mod objects;
+mod plans;
+mod queued;
 mod random;
 mod retention;
 mod s3_server;
