@@ -33,6 +33,7 @@ pub(crate) fn soak(args: &[String]) -> Result<()> {
         Some("--guards") => return guards::soak(&args[1..]),
         Some("--random") => return random(),
         Some("--outages") => return outages(),
+        Some("--claims") => return store("claim_scale::claims_at_scale_hold_every_limit_and_starve_nobody"),
         Some(_) | None => {}
     }
     let minutes: u64 = match args.iter().position(|arg| arg == "--minutes") {
@@ -59,6 +60,23 @@ fn random() -> Result<()> {
     run(cargo()
         .args(["test", "--locked", "--package", "rgrid-store", "--test=it", "--", "--exact", test])
         .env("RGRID_RANDOM_CASES", RANDOM_CASES.to_string()))
+}
+
+/// A test of the store in its full size; CI runs a tenth of it.
+fn store(test: &str) -> Result<()> {
+    run(cargo()
+        .args([
+            "test",
+            "--locked",
+            "--package",
+            "rgrid-store",
+            "--test=it",
+            "--",
+            "--exact",
+            test,
+            "--nocapture",
+        ])
+        .env("RGRID_SOAK", "1"))
 }
 
 struct Grid {

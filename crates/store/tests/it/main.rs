@@ -4,6 +4,7 @@
 mod attempts;
 mod blobs;
 mod claim;
+mod claim_scale;
 mod crew;
 mod executions;
 mod fleet;
