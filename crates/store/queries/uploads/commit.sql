@@ -1,6 +1,11 @@
 -- Makes verified uploads blobs. Where somebody was first, their object stays and this one is not needed.
 with verified as (
-    select id, account_id, sha256, size_bytes, object_key from uploads where id = any ($1)
+    -- Held, and looked at once more: of two commits of one upload at once the second must not take its object, which is
+    -- the blob's now, for one that is not needed; nor may a collection take the upload away meanwhile.
+    select id, account_id, sha256, size_bytes, object_key from uploads
+    where id = any ($1) and committed_at is null
+    order by id
+    for no key update
 ), first as (
     insert into blobs (account_id, sha256, object_key, size_bytes)
     select account_id, sha256, object_key, size_bytes from verified order by sha256

@@ -48,6 +48,17 @@ impl Stage {
         self.store.commit_uploads(self.account, &[(upload, sha256)]).await.unwrap()
     }
 
+    /// Uploads and commits what is missing of it, as far as nobody takes the upload away meanwhile.
+    pub(crate) async fn try_upload(&self, content: &[u8]) -> Result<(), Error> {
+        let Some(upload) = self.open(content).await else { return Ok(()) };
+        for number in upload.parts_missing.clone() {
+            let bytes = part_of(&upload, number, content);
+            self.store.put_part(upload.id, number, bytes.len() as u64, whole(bytes)).await?;
+        }
+        self.commit(upload.id, upload.sha256).await;
+        Ok(())
+    }
+
     /// Uploads and commits.
     pub(crate) async fn upload(&self, content: &[u8]) {
         let upload = self.open(content).await.unwrap();

@@ -5,6 +5,7 @@ mod attempts;
 mod blobs;
 mod claim;
 mod claim_scale;
+mod collection;
 mod crew;
 mod executions;
 mod fleet;

@@ -12,15 +12,15 @@ use rgrid_store::{Error, Store, StoreConfig};
 use crate::s3_server::S3Server;
 use crate::stage::{Stage, sha256, submission};
 
-const RETENTION: Duration = Duration::from_secs(30 * 24 * 3600);
+pub(crate) const RETENTION: Duration = Duration::from_secs(30 * 24 * 3600);
 
 impl Stage {
-    async fn collect(&self) -> Collected {
+    pub(crate) async fn collect(&self) -> Collected {
         self.store.collect_garbage(RETENTION).await.unwrap()
     }
 
     /// Makes everything look as if it had last been used `days` ago.
-    async fn age(&self, days: u32) {
+    pub(crate) async fn age(&self, days: u32) {
         self.execute(format!(
             "update blobs set last_used_at = last_used_at - interval '{days} days';
             update uploads set touched_at = touched_at - interval '{days} days';
@@ -29,7 +29,7 @@ impl Stage {
         .await;
     }
 
-    fn object_files(&self) -> usize {
+    pub(crate) fn object_files(&self) -> usize {
         let root = self.database.folder().join("objects");
         let shards = std::fs::read_dir(root.join("objects")).unwrap();
         let complete: usize =
