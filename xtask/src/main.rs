@@ -24,7 +24,8 @@ cargo xtask COMMAND
   soak     a grid under kill -9 for some minutes: nothing lost, nothing twice [--minutes N];
            --outages: the database, the API, a runner and the whole grid away for minutes, and 1,000 executions under
            kill -9 of their runners;
-           --claims: 64 claimers for 10 minutes, a batch of 1,000,000 at its limit, 10,000 others, an old snapshot open;
+           --claims [--minutes N]: 64 claimers, a batch of 1,000,000 at its limit, 10,000 others, an old snapshot open;
+           --gc [--minutes N]: garbage collection under submissions of the same blobs;
            --random: the store against its model in random order, all sequences;
            --guards [NAME...]: each guard of guards.toml is switched off, and its test must fail
 ";

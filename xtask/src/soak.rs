@@ -33,13 +33,15 @@ pub(crate) fn soak(args: &[String]) -> Result<()> {
         Some("--guards") => return guards::soak(&args[1..]),
         Some("--random") => return random(),
         Some("--outages") => return outages(),
-        Some("--claims") => return store("claim_scale::claims_at_scale_hold_every_limit_and_starve_nobody"),
+        Some("--claims") => {
+            return store("claim_scale::claims_at_scale_hold_every_limit_and_starve_nobody", &args[1..]);
+        }
+        Some("--gc") => {
+            return store("collection::what_is_named_is_never_collected_and_all_else_is", &args[1..]);
+        }
         Some(_) | None => {}
     }
-    let minutes: u64 = match args.iter().position(|arg| arg == "--minutes") {
-        Some(at) => args.get(at + 1).context("--minutes wants a number")?.parse()?,
-        None => 5,
-    };
+    let minutes = minutes(args, 5)?;
     run(cargo().args(["build", "--release", "--locked", "--package", "rgrid"]))?;
     let base = std::env::temp_dir().join(format!("rgrid-soak-{}", std::process::id()));
     std::fs::create_dir_all(base.join("work"))?;
@@ -62,8 +64,8 @@ fn random() -> Result<()> {
         .env("RGRID_RANDOM_CASES", RANDOM_CASES.to_string()))
 }
 
-/// A test of the store in its full size; CI runs a tenth of it.
-fn store(test: &str) -> Result<()> {
+/// A test of the store in its full size, for 10 minutes or as many as are asked for; CI runs a tenth of it.
+fn store(test: &str, args: &[String]) -> Result<()> {
     run(cargo()
         .args([
             "test",
@@ -76,7 +78,15 @@ fn store(test: &str) -> Result<()> {
             test,
             "--nocapture",
         ])
-        .env("RGRID_SOAK", "1"))
+        .env("RGRID_SOAK", "1")
+        .env("RGRID_SOAK_MINUTES", minutes(args, 10)?.to_string()))
+}
+
+fn minutes(args: &[String], default: u64) -> Result<u64> {
+    match args.iter().position(|arg| arg == "--minutes") {
+        Some(at) => Ok(args.get(at + 1).context("--minutes wants a number")?.parse()?),
+        None => Ok(default),
+    }
 }
 
 struct Grid {

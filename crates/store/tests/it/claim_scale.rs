@@ -51,7 +51,8 @@ struct Size {
 fn size() -> Size {
     let claimers = limits::CLAIM_POLLS_MAX;
     if std::env::var_os("RGRID_SOAK").is_some() {
-        let lasting = Duration::from_secs(600);
+        let minutes = std::env::var("RGRID_SOAK_MINUTES").map_or(10, |minutes| minutes.parse().unwrap());
+        let lasting = Duration::from_secs(60 * minutes);
         return Size { few: 10_000, many: 1_000_000, batches: 10_000, claimers, claims: 30, lasting };
     }
     Size { few: 4_000, many: 100_000, batches: 1_000, claimers, claims: 6, lasting: Duration::from_secs(12) }
@@ -257,7 +258,7 @@ async fn crowd(size: &Size) -> (f64, f64) {
     let claimers = start(&stage, &ground, size.claimers, usize::MAX).await;
     let others = tokio::spawn(other_account(ground.clone(), other, told, until));
     let looks = tokio::spawn(look_over(stage.sql().await, ground.clone()));
-    feed(&stage, &ground, size, &sample, initial, until).await;
+    feed(&stage, &ground, size, &sample, initial, snapshot, until).await;
     let others = others.await.unwrap();
     ground.over.store(true, Ordering::Relaxed);
     let looks = looks.await.unwrap();
@@ -267,7 +268,6 @@ async fn crowd(size: &Size) -> (f64, f64) {
         times.extend(tally.times);
         ids.extend(tally.claimed);
     }
-    sqlx::raw_sql("rollback").execute(&mut snapshot).await.unwrap();
     println!(
         "{} claimers, {} rows of a capped batch, {} batches with limits, a snapshot of {} s:",
         size.claimers,
@@ -300,7 +300,15 @@ async fn crowd(size: &Size) -> (f64, f64) {
 }
 
 /// Queues more into the batches, in turns, until it is time to end, and waits until all of it was claimed.
-async fn feed(stage: &Stage, ground: &Ground, size: &Size, sample: &str, initial: u32, until: Instant) {
+async fn feed(
+    stage: &Stage,
+    ground: &Ground,
+    size: &Size,
+    sample: &str,
+    initial: u32,
+    mut snapshot: PgConnection,
+    until: Instant,
+) {
     let enough = u64::from(size.batches * initial / 2);
     let mut queued = u64::from(size.batches * initial);
     let (mut turn, turns) = (0_u32, 10);
@@ -313,9 +321,14 @@ async fn feed(stage: &Stage, ground: &Ground, size: &Size, sample: &str, initial
         }
         tokio::time::sleep(LOOK_EVERY).await;
     }
-    let deadline = Instant::now() + DEADLINE;
-    while queued > ground.claimed.load(Ordering::Relaxed) {
-        assert!(Instant::now() < deadline, "some of it is never claimed");
+    sqlx::raw_sql("rollback").execute(&mut snapshot).await.unwrap();
+    let (mut last, mut since) = (0, Instant::now());
+    while last < queued {
+        let claimed = ground.claimed.load(Ordering::Relaxed);
+        if claimed > last {
+            (last, since) = (claimed, Instant::now());
+        }
+        assert!(since.elapsed() < DEADLINE, "{} of them are never claimed", queued - last);
         tokio::time::sleep(LOOK_EVERY).await;
     }
 }
