@@ -21,12 +21,15 @@ pub struct Artifact {
     /// What it is to its execution.
     pub kind: ArtifactKind,
     /// Its absolute path on the user's machine.
+    #[schema(pattern = "^/", max_length = 4095)]
     pub path: String,
     /// Hash of its bytes; absent for a folder or a link.
+    #[schema(pattern = "^[0-9a-f]{64}$")]
     pub sha256: Option<String>,
     /// Its size.
     pub size_bytes: u64,
     /// Its permission bits.
+    #[schema(maximum = 4095)]
     pub mode: u32,
     /// When it was last changed, in nanoseconds of Unix time.
     pub modified_ns: i64,
@@ -56,6 +59,7 @@ pub struct ListArtifacts {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cursor: Option<String>,
     /// Items, 1 to 1000; absent: 1000.
+    #[param(minimum = 1, maximum = 1000)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit: Option<u32>,
 }

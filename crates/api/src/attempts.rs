@@ -36,6 +36,7 @@ pub struct Finish {
     /// committed.
     pub outputs: Vec<Artifact>,
     /// Files that it wrote where nothing is brought back from; at most 100 are named.
+    #[schema(max_items = 100)]
     pub not_brought_back: Vec<String>,
     /// Bytes of each stream; all of them must have been pushed.
     pub stdout_bytes: u64,

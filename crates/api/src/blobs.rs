@@ -38,6 +38,7 @@ pub struct Part {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct BlobsWanted {
     /// At most 1,000.
+    #[schema(max_items = 1000)]
     pub blobs: Vec<BlobName>,
 }
 
@@ -45,6 +46,7 @@ pub struct BlobsWanted {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct BlobName {
     /// Lower-case hexadecimal.
+    #[schema(pattern = "^[0-9a-f]{64}$")]
     pub sha256: String,
     /// Its size.
     pub size_bytes: u64,
@@ -62,6 +64,7 @@ pub struct BlobsMissing {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct CommitBlobs {
     /// At most 1,000.
+    #[schema(max_items = 1000)]
     pub uploads: Vec<CommitBlob>,
 }
 
@@ -71,6 +74,7 @@ pub struct CommitBlob {
     /// The upload.
     pub upload_id: String,
     /// Hash of the whole.
+    #[schema(pattern = "^[0-9a-f]{64}$")]
     pub sha256: String,
 }
 

@@ -8,6 +8,16 @@ use utoipa::ToSchema;
 use crate::executions::Execution;
 use crate::logs::LogChunk;
 
+/// An event as it is sent: what the API's document says of a stream.
+#[derive(Debug, ToSchema)]
+pub struct SentEvent {
+    /// The cursor after it: sent back as `Last-Event-ID` it resumes there.
+    #[schema(pattern = "^[0-9]+:[0-9]+:[0-9]+$")]
+    pub id: String,
+    /// A FollowEvent, as JSON.
+    pub data: String,
+}
+
 /// One event of a follow. A stream that ends without `End` was cut: resume it from the last cursor.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "event", rename_all = "snake_case")]

@@ -18,6 +18,7 @@ pub enum ProgramBody {
     /// A script, which is among the inputs.
     Script {
         /// Its absolute path on the user's machine.
+        #[schema(pattern = "^/", max_length = 4095)]
         path: String,
         /// How the user spelled it, such as `../tools/x.py`: its `sys.argv[0]`. Absent: as `path`.
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -26,6 +27,7 @@ pub enum ProgramBody {
     /// `python -m name`.
     Module {
         /// The module's dotted name.
+        #[schema(pattern = "^[A-Za-z0-9_]+([.][A-Za-z0-9_]+)*$")]
         name: String,
     },
 }
@@ -37,12 +39,15 @@ pub enum InputBody {
     /// A regular file.
     File {
         /// Its absolute path on the user's machine.
+        #[schema(pattern = "^/", max_length = 4095)]
         path: String,
         /// Hash of its bytes, in lower-case hexadecimal.
+        #[schema(pattern = "^[0-9a-f]{64}$")]
         sha256: String,
         /// Its size.
         size_bytes: u64,
         /// Its permission bits.
+        #[schema(maximum = 511)]
         mode: u32,
         /// When it was last changed, in nanoseconds of Unix time.
         modified_ns: i64,
@@ -50,13 +55,16 @@ pub enum InputBody {
     /// A folder that would else not be there.
     Folder {
         /// Its absolute path on the user's machine.
+        #[schema(pattern = "^/", max_length = 4095)]
         path: String,
     },
     /// A symbolic link to another input.
     Symlink {
         /// Its absolute path on the user's machine.
+        #[schema(pattern = "^/", max_length = 4095)]
         path: String,
         /// What it says.
+        #[schema(min_length = 1)]
         target: String,
     },
 }
@@ -66,6 +74,7 @@ pub enum InputBody {
 #[serde(deny_unknown_fields)]
 pub struct CreateExecution {
     /// A name for people.
+    #[schema(max_length = 256)]
     #[serde(default)]
     pub name: Option<String>,
     /// What to run.
@@ -74,15 +83,19 @@ pub struct CreateExecution {
     #[serde(default)]
     pub args: Vec<String>,
     /// The user's working directory.
+    #[schema(pattern = "^/", max_length = 4095)]
     pub cwd: String,
     /// The folder below which outputs are looked for.
+    #[schema(pattern = "^/", max_length = 4095)]
     pub project_root: String,
     /// Everything that travels.
     #[serde(default)]
     pub inputs: Vec<InputBody>,
     /// Such as `python:3.12`.
+    #[schema(pattern = "^python:3[.]1[0-4]$")]
     pub runtime: String,
     /// The user's own interpreter; used only on the user's own machine.
+    #[schema(pattern = "^/", max_length = 4095)]
     #[serde(default)]
     pub interpreter: Option<String>,
     /// Variables that the script sees; the values are kept encrypted and never shown.
@@ -92,24 +105,31 @@ pub struct CreateExecution {
     #[serde(default)]
     pub stdin: bool,
     /// Thousandths of a core; absent: 1000.
+    #[schema(minimum = 1, maximum = 1_000_000)]
     #[serde(default)]
     pub cpu_millis: Option<u32>,
     /// Bytes of memory; absent: the worker's share.
+    #[schema(minimum = 1, maximum = 1_125_899_906_842_624_u64)]
     #[serde(default)]
     pub memory_bytes: Option<u64>,
     /// Bytes of disk; absent: the worker's share.
+    #[schema(minimum = 1, maximum = 1_125_899_906_842_624_u64)]
     #[serde(default)]
     pub disk_bytes: Option<u64>,
     /// How long it may run; absent: 24 h.
+    #[schema(minimum = 1, maximum = 2_592_000_000_u64)]
     #[serde(default)]
     pub timeout_ms: Option<u64>,
     /// From SIGINT to SIGKILL when it is ended; absent: 10 s.
+    #[schema(maximum = 600_000)]
     #[serde(default)]
     pub grace_ms: Option<u64>,
     /// Lost attempts it survives; absent: 2.
+    #[schema(maximum = 100)]
     #[serde(default)]
     pub retries: Option<u32>,
     /// Exit codes after which it is tried again.
+    #[schema(schema_with = exit_codes)]
     #[serde(default)]
     pub retry_on: Vec<u8>,
     /// False cuts it off from every network; absent: true.
@@ -122,6 +142,7 @@ pub struct CreateExecution {
     #[serde(default)]
     pub outputs: Vec<String>,
     /// -100 to 100; higher goes first.
+    #[schema(minimum = -100, maximum = 100)]
     #[serde(default)]
     pub priority: i16,
     /// The user's own labels.
@@ -130,6 +151,14 @@ pub struct CreateExecution {
     /// True when the caller will follow the log at once, so that it is pushed without delay from the first byte.
     #[serde(default)]
     pub follow: bool,
+}
+
+/// A list of exit codes: the derived schema knows of no byte.
+fn exit_codes() -> utoipa::openapi::schema::ArrayBuilder {
+    use utoipa::openapi::schema::{ArrayBuilder, ObjectBuilder, Type};
+    ArrayBuilder::new()
+        .items(ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(0)).maximum(Some(255)))
+        .description(Some("Exit codes after which it is tried again."))
 }
 
 fn parsed<T: std::str::FromStr>(field: &'static str, text: &str) -> Result<T, Refusal>
@@ -359,6 +388,7 @@ pub struct ListExecutions {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cursor: Option<String>,
     /// Items, 1 to 1000; absent: 100.
+    #[param(minimum = 1, maximum = 1000)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit: Option<u32>,
 }
@@ -367,5 +397,6 @@ pub struct ListExecutions {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Extend {
     /// Added to the time it may run.
+    #[schema(minimum = 1, maximum = 2_592_000_000_u64)]
     pub by_ms: u64,
 }

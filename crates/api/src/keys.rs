@@ -32,6 +32,7 @@ impl Role {
 #[serde(deny_unknown_fields)]
 pub struct CreateKey {
     /// A name for people.
+    #[schema(min_length = 1, max_length = 256)]
     pub name: String,
     /// `admin` or `member`.
     pub role: Role,

@@ -11,17 +11,44 @@ use utoipa::ToSchema;
 #[serde(tag = "kind", rename_all = "snake_case")]
 #[expect(missing_docs, reason = "the core's type of the same names documents them")]
 pub enum OutcomeBody {
-    Exited { code: u8 },
-    Signalled { signal: u8 },
-    OutOfMemory { limit_bytes: u64, peak_bytes: u64 },
-    TimedOut { timeout_ms: u64 },
-    Cancelled { by: CancelledByBody },
-    DependenciesFailed { message: String },
-    InputMissing { path: String, corrupt: bool },
-    OutputTooLarge { limit_bytes: u64, size_bytes: u64 },
-    DiskFull { limit_bytes: u64 },
-    WorkerLost { workers: Vec<String> },
-    SandboxFailed { message: String },
+    Exited {
+        #[schema(maximum = 255)]
+        code: u8,
+    },
+    Signalled {
+        #[schema(maximum = 255)]
+        signal: u8,
+    },
+    OutOfMemory {
+        limit_bytes: u64,
+        peak_bytes: u64,
+    },
+    TimedOut {
+        timeout_ms: u64,
+    },
+    Cancelled {
+        by: CancelledByBody,
+    },
+    DependenciesFailed {
+        message: String,
+    },
+    InputMissing {
+        path: String,
+        corrupt: bool,
+    },
+    OutputTooLarge {
+        limit_bytes: u64,
+        size_bytes: u64,
+    },
+    DiskFull {
+        limit_bytes: u64,
+    },
+    WorkerLost {
+        workers: Vec<String>,
+    },
+    SandboxFailed {
+        message: String,
+    },
     Expired,
 }
 

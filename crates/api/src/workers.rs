@@ -84,14 +84,19 @@ pub struct SandboxBody {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Join {
     /// The single-use token.
+    #[schema(min_length = 1, max_length = 256)]
     pub token: String,
     /// Drawn once by the runner.
+    #[schema(min_length = 1, max_length = 256)]
     pub nonce: String,
     /// The runner's version.
+    #[schema(min_length = 1, max_length = 256)]
     pub version: String,
     /// Its machine's name.
+    #[schema(min_length = 1, max_length = 256)]
     pub hostname: String,
     /// Attempts it can run at once.
+    #[schema(minimum = 1, maximum = 4096)]
     pub slots: u32,
     /// What it has for attempts.
     pub capacity: CapacityBody,

@@ -115,6 +115,21 @@ pub const PAGE_ITEMS: u32 = 100;
 /// Requests per second of one key, averaged over ten seconds.
 pub const KEY_REQUESTS_PER_SECOND: u32 = 500;
 
+/// Connections that one API replica serves at once: a heartbeat's and a poll's of 10,000 workers, and people.
+pub const CONNECTIONS_MAX: usize = 25_000;
+/// Of them from one address that is not the replica's own machine.
+pub const CONNECTIONS_PER_ADDRESS_MAX: usize = 2_000;
+/// The head of a request arrives within this; a connection without a request is closed after it.
+pub const REQUEST_HEAD_DEADLINE: Duration = Duration::from_secs(30);
+/// A JSON body arrives within this.
+pub const BODY_DEADLINE: Duration = Duration::from_secs(60);
+/// A part of an upload brings some bytes at least this often.
+pub const PART_PAUSE_MAX: Duration = Duration::from_secs(30);
+/// A part of an upload is there within this: 16 MiB at 18 KiB/s.
+pub const PART_DEADLINE: Duration = Duration::from_secs(15 * 60);
+/// Logs that one key follows at one replica.
+pub const FOLLOWS_PER_KEY_MAX: usize = 1_000;
+
 /// Workers a grid may have unless it is told otherwise.
 pub const WORKERS_MAX: u32 = 10;
 /// A server must exist this long after it was asked for.

@@ -141,17 +141,14 @@ pub(crate) async fn authenticate(app: &App, headers: &HeaderMap) -> Result<Arc<P
         }
     };
     let caller = if principal.worker.is_some() { Caller::Worker } else { Caller::Person };
-    if app.rates.take(principal.key.id, caller, now) {
-        Ok(principal)
-    } else {
-        let limit = caller.requests_per_second();
-        Err(Refused::new(
-            ErrorCode::TooManyRequests,
-            format!("this key sent more than {limit} requests per second"),
-        )
+    if app.rates.take(principal.key.id, caller, now) { Ok(principal) } else { Err(too_often(caller)) }
+}
+
+fn too_often(caller: Caller) -> Refused {
+    let limit = caller.requests_per_second();
+    Refused::new(ErrorCode::TooManyRequests, format!("this key sent more than {limit} requests per second"))
         .hint("wait a second; the limit is an average over ten")
-        .details(serde_json::json!({ "limit_requests_per_second": limit })))
-    }
+        .details(serde_json::json!({ "limit_requests_per_second": limit }))
 }
 
 fn bearer(headers: &HeaderMap) -> Result<&str, Refused> {
@@ -179,6 +176,7 @@ pub(crate) async fn refuse_old_versions(
 ) -> Result<Response, Refused> {
     if let Some(theirs) = request.headers().get(CLIENT_VERSION)
         && !tells_the_version(request.uri().path())
+        && guards::holds(&guards::OLD_VERSIONS)
     {
         version::check(&app.version, &String::from_utf8_lossy(theirs.as_bytes()))?;
     }
@@ -188,4 +186,22 @@ pub(crate) async fn refuse_old_versions(
 /// A refused caller must still be able to learn which version this grid is.
 fn tells_the_version(path: &str) -> bool {
     path.ends_with("/health") || path.ends_with("/ready") || path.ends_with("/whoami")
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::response::IntoResponse;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_key_that_asks_too_often_is_told_its_rate_and_when_to_come_back() {
+        let answer = too_often(Caller::Person).into_response();
+        assert_eq!(answer.status().as_u16(), 429);
+        assert_eq!(answer.headers()[header::RETRY_AFTER], "1");
+        let body = axum::body::to_bytes(answer.into_body(), 1 << 20).await.unwrap();
+        let body: rgrid_api::error::ErrorBody = serde_json::from_slice(&body).unwrap();
+        insta::assert_snapshot!(body.error.message, @"this key sent more than 500 requests per second");
+        assert_eq!(body.error.details, Some(serde_json::json!({ "limit_requests_per_second": 500 })));
+    }
 }

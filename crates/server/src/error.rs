@@ -14,9 +14,6 @@ pub enum Error {
     /// The store refused what the server needs to start.
     #[error("the server cannot start without its store")]
     Store(#[from] rgrid_store::Error),
-    /// The listening socket failed.
-    #[error("the listening socket failed")]
-    Listen(#[source] std::io::Error),
 }
 
 /// Seconds after which a caller is told to try again.

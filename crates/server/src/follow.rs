@@ -16,14 +16,15 @@ use rgrid_api::events::FollowEvent;
 use rgrid_api::executions::Execution;
 use rgrid_api::logs::Cursor;
 use rgrid_core::execution::Status;
-use rgrid_core::id::{AccountId, ExecutionId};
-use rgrid_core::limits::FOLLOW_POLL;
+use rgrid_core::id::{AccountId, ExecutionId, KeyId};
+use rgrid_core::limits::{FOLLOW_POLL, FOLLOWS_PER_KEY_MAX};
 use rgrid_store::follows::Standing;
 use rgrid_store::notify::Nudge;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::auth::Member;
 use crate::error::{Causes, Refused};
 use crate::routes::logs;
 use crate::state::App;
@@ -50,6 +51,7 @@ const STANDINGS_AT_ONCE: usize = 1000;
 pub(crate) struct Follows {
     followed: Mutex<HashMap<ExecutionId, Followed>>,
     followers: AtomicUsize,
+    of_key: Mutex<HashMap<KeyId, usize>>,
     began: Notify,
 }
 
@@ -62,18 +64,31 @@ struct Followed {
 struct Ticket {
     app: App,
     id: ExecutionId,
+    key: KeyId,
     standing: watch::Receiver<Option<Standing>>,
     _alive: metrics::Alive,
 }
 
 impl Follows {
+    /// Taken before [`Self::followed`] where both are.
+    fn of_key(&self) -> MutexGuard<'_, HashMap<KeyId, usize>> {
+        self.of_key.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn followed(&self) -> MutexGuard<'_, HashMap<ExecutionId, Followed>> {
         self.followed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Ticket {
-    fn take(app: &App, id: ExecutionId) -> Result<Self, Refused> {
+    fn take(app: &App, key: KeyId, id: ExecutionId) -> Result<Self, Refused> {
+        let mut of_key = app.follows.of_key();
+        if of_key.get(&key).is_some_and(|count| *count >= FOLLOWS_PER_KEY_MAX) {
+            let message = format!("this key follows {FOLLOWS_PER_KEY_MAX} logs at this replica already");
+            return Err(Refused::new(ErrorCode::TooManyRequests, message)
+                .hint("end some of them first")
+                .details(serde_json::json!({ "limit_follows": FOLLOWS_PER_KEY_MAX })));
+        }
         let mut followed = app.follows.followed();
         if app.follows.followers.fetch_add(1, Ordering::Relaxed) >= FOLLOWS_MAX {
             app.follows.followers.fetch_sub(1, Ordering::Relaxed);
@@ -82,6 +97,7 @@ impl Ticket {
                 "too many logs are followed at this replica",
             ));
         }
+        *of_key.entry(key).or_default() += 1;
         let entry = followed
             .entry(id)
             .or_insert_with(|| Followed { followers: 0, standing: watch::Sender::new(None) });
@@ -89,13 +105,21 @@ impl Ticket {
         let standing = entry.standing.subscribe();
         drop(followed);
         app.follows.began.notify_one();
-        Ok(Self { app: app.clone(), id, standing, _alive: metrics::Alive::new(metrics::FOLLOWERS) })
+        Ok(Self { app: app.clone(), id, key, standing, _alive: metrics::Alive::new(metrics::FOLLOWERS) })
     }
 }
 
 impl Drop for Ticket {
     fn drop(&mut self) {
         self.app.follows.followers.fetch_sub(1, Ordering::Relaxed);
+        let mut of_key = self.app.follows.of_key();
+        if let Some(count) = of_key.get_mut(&self.key) {
+            *count -= 1;
+            if *count == 0 {
+                of_key.remove(&self.key);
+            }
+        }
+        drop(of_key);
         let mut followed = self.app.follows.followed();
         if let Some(entry) = followed.get_mut(&self.id) {
             entry.followers -= 1;
@@ -143,11 +167,12 @@ fn publish(follows: &Follows, standings: Vec<(ExecutionId, Standing)>) {
 /// Starts a follow from `cursor` on; the receiver's end is the client's.
 pub(crate) fn start(
     app: &App,
-    account: AccountId,
+    member: &Member,
     id: ExecutionId,
     cursor: Cursor,
 ) -> Result<mpsc::Receiver<Event>, Refused> {
-    let ticket = Ticket::take(app, id)?;
+    let account = member.account();
+    let ticket = Ticket::take(app, member.0.key.id, id)?;
     let (events, receiver) = mpsc::channel(EVENTS_WAITING_MAX);
     let mut follower = Follower { account, ticket, cursor, events, sent: None };
     let (shutdown, gone) = (app.shutdown.clone(), follower.events.clone());

@@ -28,3 +28,4 @@ pub(crate) fn holds(guard: &Guard) -> bool {
 pub(crate) const WORKER_IS_NO_PERSON: Guard = guard("worker-is-no-person");
 pub(crate) const ADMIN_ONLY: Guard = guard("admin-only");
 pub(crate) const SIGNED_ADDRESS: Guard = guard("signed-address");
+pub(crate) const OLD_VERSIONS: Guard = guard("old-versions");

@@ -6,6 +6,7 @@
 
 mod auth;
 mod bodies;
+mod connections;
 mod drains;
 mod error;
 mod follow;
@@ -24,12 +25,12 @@ mod waiting;
 
 use std::time::Duration;
 
-use axum::serve::ListenerExt;
 use rgrid_store::Store;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub use crate::connections::Bounds;
 pub use crate::error::Error;
 
 /// What a server is told.
@@ -39,6 +40,8 @@ pub struct Config {
     pub public_url: Option<String>,
     /// The version it names, and measures callers by.
     pub version: String,
+    /// How many and how slow connections may be.
+    pub bounds: Bounds,
 }
 
 /// At shutdown, requests that are still being answered get this long.
@@ -47,7 +50,7 @@ const DRAIN: Duration = Duration::from_secs(10);
 /// Serves until `shutdown`; then ends long polls and follows at once, lets every other request finish, and returns.
 ///
 /// # Errors
-/// When the store cannot give what the server needs to start, or the socket fails.
+/// When the store cannot give what the server needs to start.
 pub async fn run(
     config: Config,
     store: Store,
@@ -58,33 +61,23 @@ pub async fn run(
     let duties_end = CancellationToken::new();
     let _ends_duties_on_any_return = duties_end.clone().drop_guard();
     let duties = TaskTracker::new();
+    let bounds = config.bounds;
     let app = state::start(config, store, shutdown.clone(), &duties, duties_end.clone()).await?;
     let router = routes::router(app);
 
-    // Log lines are small and must not wait for each other's acknowledgement.
-    let listener = listener.tap_io(|stream| {
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "a connection keeps its delay");
-        }
-    });
-    let drained = shutdown.clone();
-    let graceful = async move { drained.cancelled().await };
-    let serving = axum::serve(listener, router).with_graceful_shutdown(graceful).into_future();
+    let serving = connections::serve(listener, router, bounds, shutdown.clone());
     let deadline = async {
         shutdown.cancelled().await;
         tokio::time::sleep(DRAIN).await;
     };
-    let served = tokio::select! {
-        served = serving => served.map_err(Error::Listen),
-        () = deadline => {
-            tracing::warn!(seconds = DRAIN.as_secs(), "some requests were cut at shutdown");
-            Ok(())
-        }
-    };
+    tokio::select! {
+        () = serving => {}
+        () = deadline => tracing::warn!(seconds = DRAIN.as_secs(), "some requests were cut at shutdown"),
+    }
     duties_end.cancel();
     duties.close();
     if tokio::time::timeout(DRAIN, duties.wait()).await.is_err() {
         tracing::warn!(seconds = DRAIN.as_secs(), "some duties were cut at shutdown");
     }
-    served
+    Ok(())
 }

@@ -30,6 +30,8 @@ pub(crate) const CLAIM_SECONDS: &str = "rgrid_claim_seconds";
 pub(crate) const POLLS_WAITING: &str = "rgrid_polls_waiting";
 /// Log streams that are open.
 pub(crate) const FOLLOWERS: &str = "rgrid_followers";
+/// Connections that were one too many.
+pub(crate) const CONNECTIONS_REFUSED: &str = "rgrid_connections_refused_total";
 /// Heartbeats that were accepted.
 pub(crate) const HEARTBEATS: &str = "rgrid_heartbeats_total";
 /// Executions by status, those that are not terminal.

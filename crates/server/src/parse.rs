@@ -16,9 +16,8 @@ use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
 
 use crate::error::Refused;
+use crate::state::App;
 
-/// A JSON body arrives within this.
-pub(crate) const BODY_DEADLINE: Duration = Duration::from_secs(60);
 /// Bytes of an idempotency key.
 pub(crate) const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
 
@@ -28,11 +27,11 @@ pub(crate) struct Body<T> {
     pub(crate) sha256: [u8; 32],
 }
 
-impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
+impl<T: DeserializeOwned> FromRequest<App> for Body<T> {
     type Rejection = Refused;
 
-    async fn from_request(request: Request, _state: &S) -> Result<Self, Refused> {
-        let bytes = read_body(request, limits::BODY_BYTES_MAX).await?;
+    async fn from_request(request: Request, app: &App) -> Result<Self, Refused> {
+        let bytes = read_body(request, limits::BODY_BYTES_MAX, app.bounds.body).await?;
         let value = serde_json::from_slice(&bytes).map_err(|error| {
             Refused::new(ErrorCode::Malformed, format!("the body cannot be read: {error}"))
                 .hint("/docs lists the fields of every body")
@@ -41,21 +40,24 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
     }
 }
 
-/// Reads a body of at most `bytes_max` bytes within [`BODY_DEADLINE`].
-pub(crate) async fn read_body(request: Request, bytes_max: usize) -> Result<Bytes, Refused> {
+/// Reads a body of at most `bytes_max` bytes that arrives within `deadline`.
+pub(crate) async fn read_body(
+    request: Request,
+    bytes_max: usize,
+    deadline: Duration,
+) -> Result<Bytes, Refused> {
     let announced = content_length(request.headers())?;
     if announced.is_some_and(|length| length > bytes_max as u64) {
         return Err(too_large(bytes_max));
     }
     let read = axum::body::to_bytes(request.into_body(), bytes_max);
-    match tokio::time::timeout(BODY_DEADLINE, read).await {
+    match tokio::time::timeout(deadline, read).await {
         Ok(Ok(bytes)) => Ok(bytes),
         // The body's reader has one error for "too long" and "the connection broke"; only the first can be answered.
         Ok(Err(_)) => Err(too_large(bytes_max)),
-        Err(_) => Err(Refused::new(
-            ErrorCode::Malformed,
-            format!("the body did not arrive within {} s", BODY_DEADLINE.as_secs()),
-        )),
+        Err(_) => {
+            Err(Refused::new(ErrorCode::Malformed, format!("the body did not arrive within {deadline:?}")))
+        }
     }
 }
 
@@ -117,7 +119,10 @@ impl<S: Send + Sync> FromRequestParts<S> for IdempotencyKey {
         let Some(value) = parts.headers.get(IDEMPOTENCY_KEY) else { return Ok(Self(None)) };
         // Header texts are visible ASCII: no NUL can reach the database from here.
         match value.to_str() {
-            Ok(text) if !text.is_empty() && text.len() <= IDEMPOTENCY_KEY_BYTES_MAX => {
+            Ok(text)
+                if (1..=IDEMPOTENCY_KEY_BYTES_MAX).contains(&text.len())
+                    && text.bytes().all(|byte| byte.is_ascii_graphic()) =>
+            {
                 Ok(Self(Some(text.to_owned())))
             }
             Ok(_) | Err(_) => Err(Refused::new(

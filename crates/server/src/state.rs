@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::auth::Remembered;
+use crate::connections::Bounds;
 use crate::drains::Drains;
 use crate::error::Error;
 use crate::follow::Follows;
@@ -27,6 +28,7 @@ pub(crate) struct App(Arc<Shared>);
 pub(crate) struct Shared {
     pub(crate) store: Store,
     pub(crate) version: String,
+    pub(crate) bounds: Bounds,
     pub(crate) signer: Signer,
     pub(crate) remembered: Remembered,
     pub(crate) rates: Rates,
@@ -76,6 +78,7 @@ pub(crate) async fn start(
         metrics: metrics::recorder(),
         openapi: routes::openapi(&config).into(),
         version: config.version,
+        bounds: config.bounds,
         shutdown,
     }));
     duties.spawn(nudges::ring_all(app.clone(), duties_end.clone()));

@@ -100,7 +100,11 @@ impl Grid {
         let url = format!("http://{address}");
 
         let (api_stop, fleet_stop) = (CancellationToken::new(), CancellationToken::new());
-        let api_config = rgrid_server::Config { public_url: None, version: VERSION.to_owned() };
+        let api_config = rgrid_server::Config {
+            public_url: None,
+            version: VERSION.to_owned(),
+            bounds: rgrid_server::Bounds::default(),
+        };
         let mut api = tokio::spawn(rgrid_server::run(api_config, store.clone(), listener, api_stop.clone()));
         let retire = CancellationToken::new();
         let fleet_config = rgrid_orchestrator::Config {

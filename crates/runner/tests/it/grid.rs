@@ -71,7 +71,11 @@ impl Grid {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let server_stop = CancellationToken::new();
-        let config = rgrid_server::Config { public_url: None, version: env!("CARGO_PKG_VERSION").to_owned() };
+        let config = rgrid_server::Config {
+            public_url: None,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            bounds: rgrid_server::Bounds::default(),
+        };
         let data = TempDir::new().unwrap();
         let token = store.create_join_token(None, Duration::from_secs(60)).await.unwrap();
         let serving = tokio::spawn(rgrid_server::run(config, store, listener, server_stop.clone()));

@@ -6,6 +6,7 @@ use axum::http::HeaderMap;
 use axum::response::Response;
 use chrono::Utc;
 use rgrid_api::artifacts::{Artifact, ArtifactKind, ArtifactPage, ListArtifacts};
+use rgrid_api::error::ErrorBody;
 use rgrid_core::id::AccountId;
 use rgrid_core::limits::PAGE_ITEMS_MAX;
 use rgrid_core::path::AbsolutePath;
@@ -54,7 +55,9 @@ pub(crate) async fn list(
 #[utoipa::path(get, path = "/executions/{id}/artifacts/{*path}", tag = "executions",
     params(("id" = String, Path, description = "an id, a prefix of one, or `last`"),
         ("path" = String, Path, description = "the file's path without its first `/`")),
-    responses((status = 200, content_type = "application/octet-stream", description = "the bytes")))]
+    responses((status = 200, content_type = "application/octet-stream", description = "the bytes"),
+        (status = 206, content_type = "application/octet-stream", description = "the range asked for"),
+        (status = 416, body = ErrorBody, description = "the file has no such range")))]
 pub(crate) async fn show(
     State(app): State<App>,
     member: Member,

@@ -63,7 +63,7 @@ impl FromRequestParts<App> for Holder {
 
 /// Begin with an attempt
 #[utoipa::path(post, path = "/attempts/{execution}/{attempt}/started", tag = "runner",
-    params(("execution" = String, Path), ("attempt" = u32, Path), ("x-rgrid-attempt-token" = String, Header)),
+    params(("execution" = String, Path), ("attempt" = u32, Path), ("x-rgrid-attempt-token" = String, Header, max_length = 256)),
     responses((status = 204)))]
 pub(crate) async fn started(State(app): State<App>, Holder(holder): Holder) -> Result<StatusCode, Refused> {
     app.store.attempt_started(&holder).await?;
@@ -74,7 +74,7 @@ pub(crate) async fn started(State(app): State<App>, Holder(holder): Holder) -> R
 ///
 /// Unharmed, and for no retry: the runner was told to stop.
 #[utoipa::path(post, path = "/attempts/{execution}/{attempt}/return", tag = "runner",
-    params(("execution" = String, Path), ("attempt" = u32, Path), ("x-rgrid-attempt-token" = String, Header)),
+    params(("execution" = String, Path), ("attempt" = u32, Path), ("x-rgrid-attempt-token" = String, Header, max_length = 256)),
     responses((status = 204)))]
 pub(crate) async fn hand_back(State(app): State<App>, Holder(holder): Holder) -> Result<StatusCode, Refused> {
     app.store.hand_back(&holder).await?;
@@ -85,7 +85,7 @@ pub(crate) async fn hand_back(State(app): State<App>, Holder(holder): Holder) ->
 ///
 /// At most 256 KiB, without holes; bytes that are known already are skipped, so a repetition is harmless.
 #[utoipa::path(post, path = "/attempts/{execution}/{attempt}/logs", tag = "runner", request_body = PushLogs,
-    params(("execution" = String, Path), ("attempt" = u32, Path), ("x-rgrid-attempt-token" = String, Header)),
+    params(("execution" = String, Path), ("attempt" = u32, Path), ("x-rgrid-attempt-token" = String, Header, max_length = 256)),
     responses((status = 200, body = LogsPushed)))]
 pub(crate) async fn push_logs(
     State(app): State<App>,
@@ -128,7 +128,7 @@ pub(crate) struct ReadStdin {
 ///
 /// A long poll of up to 20 s: the bytes from `offset` on, and the header `x-rgrid-eof` when nothing follows them.
 #[utoipa::path(get, path = "/attempts/{execution}/{attempt}/stdin", tag = "runner",
-    params(("execution" = String, Path), ("attempt" = u32, Path), ("x-rgrid-attempt-token" = String, Header),
+    params(("execution" = String, Path), ("attempt" = u32, Path), ("x-rgrid-attempt-token" = String, Header, max_length = 256),
         ReadStdin),
     responses((status = 200, content_type = "application/octet-stream", description = "the bytes")))]
 pub(crate) async fn read_stdin(
@@ -162,7 +162,7 @@ pub(crate) async fn read_stdin(
 ///
 /// As `POST /blobs/missing`, for the account that the attempt works for.
 #[utoipa::path(post, path = "/attempts/{execution}/{attempt}/blobs", tag = "runner", request_body = BlobsWanted,
-    params(("execution" = String, Path), ("attempt" = u32, Path), ("x-rgrid-attempt-token" = String, Header)),
+    params(("execution" = String, Path), ("attempt" = u32, Path), ("x-rgrid-attempt-token" = String, Header, max_length = 256)),
     responses((status = 200, body = BlobsMissing)))]
 pub(crate) async fn blobs_missing(
     State(app): State<App>,
@@ -179,7 +179,7 @@ pub(crate) async fn blobs_missing(
 /// As `POST /blobs/commit`, for the account that the attempt works for.
 #[utoipa::path(post, path = "/attempts/{execution}/{attempt}/blobs/commit", tag = "runner",
     request_body = CommitBlobs,
-    params(("execution" = String, Path), ("attempt" = u32, Path), ("x-rgrid-attempt-token" = String, Header)),
+    params(("execution" = String, Path), ("attempt" = u32, Path), ("x-rgrid-attempt-token" = String, Header, max_length = 256)),
     responses((status = 200, body = Committed)))]
 pub(crate) async fn commit_blobs(
     State(app): State<App>,
@@ -194,7 +194,7 @@ pub(crate) async fn commit_blobs(
 ///
 /// Outcome and outputs as one set, all or nothing. Repeating the same body is harmless.
 #[utoipa::path(post, path = "/attempts/{execution}/{attempt}/finish", tag = "runner", request_body = Finish,
-    params(("execution" = String, Path), ("attempt" = u32, Path), ("x-rgrid-attempt-token" = String, Header)),
+    params(("execution" = String, Path), ("attempt" = u32, Path), ("x-rgrid-attempt-token" = String, Header, max_length = 256)),
     responses((status = 200, body = Finished)))]
 pub(crate) async fn finish(
     State(app): State<App>,

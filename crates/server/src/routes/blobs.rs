@@ -12,12 +12,14 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use chrono::Utc;
 use rgrid_api::blobs::{BlobsMissing, BlobsWanted, CommitBlobs, Committed, Part, Upload};
-use rgrid_api::error::ErrorCode;
+use rgrid_api::error::{ErrorBody, ErrorCode};
 use rgrid_core::id::{AccountId, UploadId};
+use rgrid_core::limits::PART_DEADLINE;
 use rgrid_core::submission::Sha256;
 use rgrid_store::blobs::BlobName;
 use rgrid_store::uploads::UploadRow;
 use serde::Deserialize;
+use tokio_stream::StreamExt;
 
 use crate::auth::{self, Member};
 use crate::error::Refused;
@@ -79,7 +81,8 @@ pub(crate) async fn commit(
 ///
 /// To the signed address that the grid gave; `content-length` is required.
 #[utoipa::path(put, path = "/blobs/{sha256}", tag = "blobs", security(()),
-    params(("sha256" = String, Path), Signed), responses((status = 204)))]
+    params(("sha256" = String, Path, pattern = "^[0-9a-f]{64}$"), Signed), request_body(content = Vec<u8>, content_type = "application/octet-stream"),
+    responses((status = 204)))]
 pub(crate) async fn put(
     State(app): State<App>,
     Named(sha256): Named<String>,
@@ -94,7 +97,18 @@ pub(crate) async fn put(
     check(&app, Grant::Put { sha256, upload, part }, &signed)?;
     let length = content_length(request.headers())?
         .ok_or_else(|| Refused::new(ErrorCode::Malformed, "a part needs its content-length"))?;
-    app.store.put_part(upload, part, length, request.into_body().into_data_stream()).await?;
+    let bytes = request.into_body().into_data_stream().timeout(app.bounds.pause);
+    let bytes = bytes.map(|piece| match piece {
+        Ok(piece) => piece.map_err(std::io::Error::other),
+        Err(_) => Err(std::io::ErrorKind::TimedOut.into()),
+    });
+    let put = app.store.put_part(upload, part, length, bytes);
+    tokio::time::timeout(PART_DEADLINE, put).await.map_err(|_| {
+        Refused::new(
+            ErrorCode::Malformed,
+            format!("the part did not arrive within {} s", PART_DEADLINE.as_secs()),
+        )
+    })??;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -102,9 +116,10 @@ pub(crate) async fn put(
 ///
 /// By the signed address that the grid gave, or with a key of its account. `Range` is honoured.
 #[utoipa::path(get, path = "/blobs/{sha256}", tag = "blobs", security((), ("key" = [])),
-    params(("sha256" = String, Path), Signed),
+    params(("sha256" = String, Path, pattern = "^[0-9a-f]{64}$"), Signed),
     responses((status = 200, content_type = "application/octet-stream", description = "the bytes"),
         (status = 206, content_type = "application/octet-stream", description = "the range asked for"),
+        (status = 416, body = ErrorBody, description = "the blob has no such range"),
         (status = 307, description = "the object store has it, at the address in `location`: only for signed addresses")))]
 pub(crate) async fn get(
     State(app): State<App>,

@@ -63,7 +63,7 @@ async fn created(
 /// Answers which blobs must be uploaded; it is `queued` when the last of them is committed, at once when none is
 /// missing.
 #[utoipa::path(post, path = "/executions", tag = "executions", request_body = CreateExecution,
-    params(("idempotency-key" = Option<String>, Header, description = "makes a repetition harmless")),
+    params(("idempotency-key" = Option<String>, Header, description = "makes a repetition harmless", pattern = "^[!-~]{1,255}$")),
     responses((status = 201, body = Created), (status = 200, body = Created, description = "it was made before")))]
 pub(crate) async fn create(
     State(app): State<App>,
@@ -167,7 +167,7 @@ pub(crate) async fn extend(
 /// A new execution of what was submitted, with the same inputs and variables.
 #[utoipa::path(post, path = "/executions/{id}/retry", tag = "executions",
     params(("id" = String, Path, description = "an id, a prefix of one, or `last`"),
-        ("idempotency-key" = Option<String>, Header, description = "makes a repetition harmless")),
+        ("idempotency-key" = Option<String>, Header, description = "makes a repetition harmless", pattern = "^[!-~]{1,255}$")),
     responses((status = 201, body = Created), (status = 200, body = Created, description = "it was made before")))]
 pub(crate) async fn retry(
     State(app): State<App>,

@@ -39,7 +39,7 @@ pub(crate) async fn list(State(app): State<App>, Admin(admin): Admin) -> Result<
 ///
 /// The answer is the only time its secret is shown: a repetition with the same idempotency key is a conflict.
 #[utoipa::path(post, path = "/keys", tag = "keys", request_body = CreateKey,
-    params(("idempotency-key" = Option<String>, Header, description = "makes a repetition harmless")),
+    params(("idempotency-key" = Option<String>, Header, description = "makes a repetition harmless", pattern = "^[!-~]{1,255}$")),
     responses((status = 201, body = CreatedKey)))]
 pub(crate) async fn create(
     State(app): State<App>,

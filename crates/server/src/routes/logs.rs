@@ -10,7 +10,7 @@ use axum::response::sse::{KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures_util::StreamExt;
 use rgrid_api::bytes64::Bytes64;
-use rgrid_api::events::FollowEvent;
+use rgrid_api::events::SentEvent;
 use rgrid_api::logs::{Cursor, LogChunk, LogPage, ReadLogs, Stream};
 use rgrid_core::id::{AccountId, ExecutionId};
 use rgrid_store::logs::{LogCursor, LogStream};
@@ -56,7 +56,7 @@ pub(crate) async fn read(
 #[utoipa::path(get, path = "/executions/{id}/logs/stream", tag = "executions",
     params(("id" = String, Path, description = "an id, a prefix of one, or `last`"), ReadLogs,
         ("last-event-id" = Option<String>, Header, description = "the `id:` of the last event that was read")),
-    responses((status = 200, body = FollowEvent, content_type = "text/event-stream")))]
+    responses((status = 200, body = SentEvent, content_type = "text/event-stream")))]
 pub(crate) async fn stream(
     State(app): State<App>,
     member: Member,
@@ -72,7 +72,7 @@ pub(crate) async fn stream(
     let cursor = first_cursor(&app, account, id, &query).await?;
     // The first page is read before the stream is answered: what is wrong with the request is still an error now.
     page(&app, account, id, cursor).await?;
-    let events = ReceiverStream::new(follow::start(&app, account, id, cursor)?).map(Ok::<_, Infallible>);
+    let events = ReceiverStream::new(follow::start(&app, &member, id, cursor)?).map(Ok::<_, Infallible>);
     let mut response = Sse::new(events).keep_alive(KeepAlive::new().interval(COMMENT_PERIOD)).into_response();
     // A proxy that collects an answer would hold the lines back.
     response

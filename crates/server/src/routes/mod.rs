@@ -4,6 +4,7 @@ mod artifacts;
 mod attempts;
 mod blobs;
 mod docs;
+mod document;
 pub(crate) mod executions;
 mod health;
 mod heartbeats;
@@ -21,10 +22,8 @@ use axum::middleware::{from_fn, from_fn_with_state, map_response};
 use axum::response::Response;
 use rgrid_api::BASE;
 use rgrid_api::error::{ErrorBody, ErrorCode};
+use rgrid_api::events::FollowEvent;
 use utoipa::OpenApi;
-use utoipa::openapi::path::Operation;
-use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
-use utoipa::openapi::{ContentBuilder, Ref, RefOr, ResponseBuilder, Server};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -51,7 +50,7 @@ use crate::{Config, auth, metrics};
         (name = "runner", description = "What a worker's runner says and asks; needs a worker's credential."),
         (name = "grid", description = "What the grid says of itself; needs no key."),
     ),
-    components(schemas(ErrorBody))
+    components(schemas(ErrorBody, FollowEvent))
 )]
 struct Front;
 
@@ -119,35 +118,7 @@ pub(crate) fn router(app: App) -> Router {
 
 /// The OpenAPI document, as it is served.
 pub(crate) fn openapi(config: &Config) -> Vec<u8> {
-    let mut document = table().into_openapi();
-    document.info.version = config.version.clone();
-    document.servers = config.public_url.as_deref().map(|url| vec![Server::new(url)]);
-    let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).bearer_format("rg_...").build();
-    let components = document.components.get_or_insert_default();
-    components.security_schemes.insert("key".to_owned(), RefOr::T(SecurityScheme::Http(bearer)));
-    // axum spells a tail `{*path}`; OpenAPI has no word for it.
-    document.paths.paths =
-        document.paths.paths.into_iter().map(|(path, item)| (path.replace("{*", "{"), item)).collect();
-    for item in document.paths.paths.values_mut() {
-        for operation in
-            [&mut item.get, &mut item.put, &mut item.post, &mut item.delete].into_iter().flatten()
-        {
-            complete(operation);
-        }
-    }
-    serde_json::to_vec(&document).expect("a document of texts and maps is JSON")
-}
-
-/// Adds what holds for every operation: the shape of errors, and the key.
-fn complete(operation: &mut Operation) {
-    let error = ContentBuilder::new().schema(Some(Ref::from_schema_name("ErrorBody"))).build();
-    let response =
-        ResponseBuilder::new().description("refused or failed").content("application/json", error).build();
-    operation.responses.responses.insert("default".to_owned(), RefOr::T(response));
-    let open = operation.tags.iter().flatten().any(|tag| tag == "grid");
-    if !open && operation.security.is_none() {
-        operation.security = Some(vec![SecurityRequirement::new("key", Vec::<String>::new())]);
-    }
+    document::written(table().into_openapi(), config)
 }
 
 async fn unknown_path(request: Request) -> Refused {

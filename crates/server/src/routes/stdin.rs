@@ -38,7 +38,7 @@ pub(crate) async fn write(
     request: Request,
 ) -> Result<Json<StdinWritten>, Refused> {
     let id = executions::resolve(&app, member.account(), &id).await?;
-    let bytes = read_body(request, WRITE_BYTES_MAX).await?;
+    let bytes = read_body(request, WRITE_BYTES_MAX, app.bounds.body).await?;
     // Listen before looking: room that is made in between must not be missed.
     let mut moved = app.nudges.listen(STDIN_NUDGE);
     let deadline = Instant::now() + ROOM_WAIT;

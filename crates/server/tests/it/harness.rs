@@ -14,6 +14,7 @@ use rgrid_api::events::FollowEvent;
 use rgrid_api::executions::{CreateExecution, Created, Execution, InputBody, ProgramBody};
 use rgrid_api::logs::{Cursor, LogChunk, Stream};
 use rgrid_api::workers::{CapacityBody, Held, Join, Lease, LeaseAnswer, LeaseRequest, SandboxBody};
+use rgrid_server::Bounds;
 use rgrid_store::keys::Role;
 use rgrid_store::objects::ObjectsConfig;
 use rgrid_store::testing::TestDatabase;
@@ -36,11 +37,11 @@ pub(crate) struct Replica {
 }
 
 impl Replica {
-    async fn start(store: Store) -> Self {
+    async fn start(store: Store, bounds: Bounds) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let shutdown = CancellationToken::new();
-        let config = rgrid_server::Config { public_url: None, version: VERSION.to_owned() };
+        let config = rgrid_server::Config { public_url: None, version: VERSION.to_owned(), bounds };
         let serving = tokio::spawn(rgrid_server::run(config, store, listener, shutdown.clone()));
         Self { url, shutdown, serving }
     }
@@ -55,6 +56,11 @@ pub(crate) struct Grid {
 
 impl Grid {
     pub(crate) async fn start() -> Self {
+        Self::start_bounded(Bounds::default()).await
+    }
+
+    /// A grid that bounds its connections otherwise.
+    pub(crate) async fn start_bounded(bounds: Bounds) -> Self {
         static TLS: Once = Once::new();
         TLS.call_once(|| {
             // Where a test's S3 server was first, it is the same one.
@@ -62,7 +68,7 @@ impl Grid {
         });
         let database = rgrid_store::testing::database().await;
         let store = database.store();
-        Self::start_with(database, store).await
+        Self::start_with(database, store, bounds).await
     }
 
     /// A grid whose objects lie elsewhere.
@@ -71,19 +77,19 @@ impl Grid {
         let database = rgrid_store::testing::database().await;
         let config = StoreConfig { objects, ..database.config() };
         let store = Store::connect(&config).await.unwrap();
-        Self::start_with(database, store).await
+        Self::start_with(database, store, Bounds::default()).await
     }
 
-    async fn start_with(database: TestDatabase, store: Store) -> Self {
+    async fn start_with(database: TestDatabase, store: Store, bounds: Bounds) -> Self {
         let account = store.default_account().await.unwrap().id;
         let (_, key) = store.create_key(account, "test", Role::Admin).await.unwrap();
-        let replica = Replica::start(store.clone()).await;
+        let replica = Replica::start(store.clone(), bounds).await;
         Self { replica, store, key, database }
     }
 
     /// Another replica, with a store of its own.
     pub(crate) async fn another_replica(&self) -> Replica {
-        Replica::start(Store::connect(&self.database.config()).await.unwrap()).await
+        Replica::start(Store::connect(&self.database.config()).await.unwrap(), Bounds::default()).await
     }
 
     pub(crate) fn url(&self) -> &str {

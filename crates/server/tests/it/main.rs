@@ -3,6 +3,7 @@
 
 mod accounts;
 mod blobs;
+mod connections;
 mod follow;
 mod grid;
 mod harness;
@@ -16,3 +17,4 @@ mod s3;
 #[path = "../../../store/tests/it/s3_server.rs"]
 mod s3_server;
 mod stdin;
+mod versions;

@@ -120,7 +120,11 @@ impl Grid {
         let listener = TcpListener::bind(address).await.unwrap();
         self.url = format!("http://{}", listener.local_addr().unwrap());
         self.shutdown = CancellationToken::new();
-        let config = rgrid_server::Config { public_url: None, version: env!("CARGO_PKG_VERSION").to_owned() };
+        let config = rgrid_server::Config {
+            public_url: None,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            bounds: rgrid_server::Bounds::default(),
+        };
         tokio::spawn(rgrid_server::run(config, self.database.store(), listener, self.shutdown.clone()));
     }
 
