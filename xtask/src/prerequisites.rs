@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 
 use crate::run;
 
@@ -27,11 +27,21 @@ const NEEDED: &[Needed] = &[
     Needed { package: "iproute2", sign: &["ip"], why: "a job's network, as root" },
     Needed { package: "nftables", sign: &["nft"], why: "what a job may not reach" },
     Needed { package: "e2fsprogs", sign: &["mkfs.ext4"], why: "hard disk limits" },
+    Needed {
+        package: "python3-venv",
+        sign: &["python3-venv"],
+        why: "the environment of a tool that tries the API",
+    },
     Needed { package: "procps", sign: &["ps"], why: "tests look for left-over processes" },
     Needed { package: "git", sign: &["git"], why: "tidy asks it which files there are" },
 ];
 
 fn is_there(sign: &str) -> bool {
+    if sign == "python3-venv" {
+        // No program of its own: Debian keeps a module of python3 back for it.
+        let look = Command::new("python3").args(["-c", "import ensurepip"]).status();
+        return look.is_ok_and(|status| status.success());
+    }
     let mut folders: Vec<_> =
         std::env::var_os("PATH").map(|p| std::env::split_paths(&p).collect()).unwrap_or_default();
     folders.extend(["/usr/sbin".into(), "/sbin".into()]);
@@ -42,6 +52,29 @@ fn is_there(sign: &str) -> bool {
 }
 
 pub(crate) fn ensure() -> Result<()> {
+    packages()?;
+    schemathesis()
+}
+
+/// What makes up requests from the API's document, in a virtual environment of its own, in pinned versions.
+fn schemathesis() -> Result<()> {
+    let pinned = crate::root().join("crates/rgrid/tests/it/schemathesis/requirements.txt");
+    let folder = crate::root().join("target/tools/schemathesis");
+    // What was installed lies beside it: a changed list installs anew.
+    let installed = folder.join("installed.txt");
+    let wanted = std::fs::read_to_string(&pinned)?;
+    if std::fs::read_to_string(&installed).is_ok_and(|has| has == wanted) && folder.join("bin/st").is_file() {
+        return Ok(());
+    }
+    run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&folder))?;
+    run(Command::new(folder.join("bin/python"))
+        .args(["-m", "pip", "install", "--quiet", "--only-binary", ":all:", "--requirement"])
+        .arg(&pinned))
+    .context("the tests need schemathesis from the configured Python package index")?;
+    Ok(std::fs::write(&installed, wanted)?)
+}
+
+fn packages() -> Result<()> {
     let missing: Vec<&Needed> = NEEDED.iter().filter(|n| !n.sign.iter().all(|sign| is_there(sign))).collect();
     if missing.is_empty() {
         return Ok(());

@@ -28,6 +28,14 @@ fn outages() -> Result<()> {
         .env("RGRID_SOAK", "1"))
 }
 
+/// The API as each role against its own document, with all examples.
+fn schemathesis() -> Result<()> {
+    crate::prerequisites::ensure()?;
+    run(cargo()
+        .args(["test", "--locked", "--package", "rgrid", "--test", "it", "--", "document", "--nocapture"])
+        .env("RGRID_SOAK", "1"))
+}
+
 pub(crate) fn soak(args: &[String]) -> Result<()> {
     match args.first().map(String::as_str) {
         Some("--guards") => return guards::soak(&args[1..]),
@@ -39,6 +47,7 @@ pub(crate) fn soak(args: &[String]) -> Result<()> {
         Some("--gc") => {
             return store("collection::what_is_named_is_never_collected_and_all_else_is", &args[1..]);
         }
+        Some("--schemathesis") => return schemathesis(),
         Some(_) | None => {}
     }
     let minutes = minutes(args, 5)?;

@@ -93,7 +93,7 @@ impl ServerGrid {
         command
     }
 
-    fn admin(&self, args: &[&str]) -> String {
+    pub(crate) fn admin(&self, args: &[&str]) -> String {
         let output = self.host(&[&["admin"], args].concat()).output().unwrap();
         assert!(output.status.success(), "{}", text(&output.stderr));
         text(&output.stdout).trim().to_owned()
@@ -166,11 +166,22 @@ impl ServerGrid {
 
     /// What the API says of a path, and with which status.
     pub(crate) fn page(&self, port: u16, path: &str) -> (u16, String) {
+        self.ask(port, "GET", path, "")
+    }
+
+    /// What the API says of a body that is posted.
+    pub(crate) fn post(&self, port: u16, path: &str, body: &str) -> (u16, String) {
+        self.ask(port, "POST", path, body)
+    }
+
+    fn ask(&self, port: u16, method: &str, path: &str, body: &str) -> (u16, String) {
         use std::io::Read as _;
         let mut stream = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
         let request = format!(
-            "GET /api/v1{path} HTTP/1.1\r\nhost: grid\r\nauthorization: Bearer {}\r\nconnection: close\r\n\r\n",
-            self.key
+            "{method} /api/v1{path} HTTP/1.1\r\nhost: grid\r\nauthorization: Bearer {}\r\n\
+             connection: close\r\ncontent-length: {}\r\n\r\n{body}",
+            self.key,
+            body.len()
         );
         stream.write_all(request.as_bytes()).unwrap();
         let mut answer = String::new();
