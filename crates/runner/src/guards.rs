@@ -25,6 +25,22 @@ pub(crate) fn holds(guard: &Guard) -> bool {
     OFF.get_or_init(|| std::env::var("GUARD_OFF").ok()).as_deref() != Some(guard.0)
 }
 
+/// Tells a process that we start inside a sandbox what is switched off.
+#[cfg(not(feature = "guards-off"))]
+pub(crate) const fn pass_on(_: &mut tokio::process::Command) {}
+
+/// Tells a process that we start inside a sandbox what is switched off.
+#[cfg(feature = "guards-off")]
+pub(crate) fn pass_on(command: &mut tokio::process::Command) {
+    command.envs(std::env::var_os("GUARD_OFF").map(|off| ("GUARD_OFF", off)));
+}
+
 pub(crate) const FORBIDDEN_VARIABLES: Guard = guard("forbidden-variables");
+pub(crate) const MASKING: Guard = guard("masking");
+pub(crate) const SECCOMP: Guard = guard("seccomp");
+pub(crate) const LANDLOCK: Guard = guard("landlock");
+pub(crate) const PROCESS_LIMIT: Guard = guard("process-limit");
+pub(crate) const MEMORY_LIMIT: Guard = guard("memory-limit");
+pub(crate) const DISK_LIMIT: Guard = guard("disk-limit");
 pub(crate) const PRIVATE_RANGES: Guard = guard("private-ranges");
 pub(crate) const GRID_BLOCKED: Guard = guard("grid-blocked");

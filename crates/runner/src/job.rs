@@ -198,11 +198,16 @@ async fn prepare_or_end(
         () = control.stale.cancelled() => Err(Ending::Stale),
         outcome = cancelled(&mut control.directive) => Err(Ending::without_run(&outcome)),
         () = bench.stop.cancelled() => Err(Ending::HandBack),
-        prepared = prepare(bench, lease, control.slot) => prepared,
+        prepared = prepare(bench, lease, control.slot, control.limits.disk_bytes) => prepared,
     }
 }
 
-async fn prepare(bench: &Arc<Bench>, lease: &Arc<Lease>, slot: u32) -> Result<Prepared, Ending> {
+async fn prepare(
+    bench: &Arc<Bench>,
+    lease: &Arc<Lease>,
+    slot: u32,
+    disk_bytes: u64,
+) -> Result<Prepared, Ending> {
     let runtime = lease
         .runtime
         .parse()
@@ -231,7 +236,7 @@ async fn prepare(bench: &Arc<Bench>, lease: &Arc<Lease>, slot: u32) -> Result<Pr
     let (interpreter, pins) = tokio::try_join!(interpreter, inputs)?;
     let (bench, lease) = (bench.clone(), lease.clone());
     let placed = tokio::task::spawn_blocking(move || -> std::io::Result<Prepared> {
-        let mut workspace = bench.workspaces.take(slot)?;
+        let mut workspace = bench.workspaces.take(slot, disk_bytes)?;
         workspace.place(&lease, &bench.cache)?;
         drop(pins);
         let plan = command::plan(&lease, &interpreter, &mut workspace)?;
@@ -239,10 +244,18 @@ async fn prepare(bench: &Arc<Bench>, lease: &Arc<Lease>, slot: u32) -> Result<Pr
     });
     match placed.await.map_err(std::io::Error::other) {
         Ok(Ok(prepared)) => Ok(prepared),
+        Ok(Err(error)) if is_full(&error) => {
+            Err(Ending::without_run(&Outcome::DiskFull { limit_bytes: disk_bytes }))
+        }
         Ok(Err(error)) | Err(error) => {
             Err(Ending::sandbox_failed(format!("the workspace cannot be made: {}", chain(&error))))
         }
     }
+}
+
+/// What was sent does not fit into the disk that the attempt was given.
+fn is_full(error: &std::io::Error) -> bool {
+    matches!(error.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded)
 }
 
 /// Runs the script to its end, and brings back what it wrote.
@@ -274,8 +287,7 @@ async fn run(
         abandoned: abandoned.clone(),
     };
     let log = {
-        let (client, attempt, spool) =
-            (bench.client.clone(), attempt.clone(), workspace.spool_folder().to_owned());
+        let (client, attempt, spool) = (bench.client.clone(), attempt.clone(), bench.sandbox.spool_folder());
         tokio::spawn(async move { logs::pump(&client, &attempt, sources, &spool).await })
     };
     let job =

@@ -88,6 +88,8 @@ pub struct Config {
     pub bwrap: Option<PathBuf>,
     /// What jobs may reach.
     pub network: NetworkPolicy,
+    /// This process began with [`sandbox::keep_mounts_to_itself`], and was let.
+    pub own_mounts: bool,
 }
 
 /// What jobs may reach over the network.
@@ -169,9 +171,11 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Erro
         allow_private_ranges: config.network.allow_private_ranges,
         blocked,
         bwrap: config.bwrap.clone(),
+        own_mounts: config.own_mounts,
     };
     let sandbox = Sandbox::probe(&sandbox_config).await?;
     let workspaces = Arc::new(Workspaces::open(sandbox.clone(), slots).map_err(folder)?);
+    make_ahead(&workspaces, slots);
     let cache_bytes = CACHE_BYTES_MAX.min(machine.capacity.disk_bytes / 100 * CACHE_DISK_PERCENT);
     let cache = BlobCache::open(&config.data_folder.join("cache"), cache_bytes).map_err(folder)?;
     let identity = identity::establish(
@@ -216,8 +220,21 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Erro
         stop: shutdown.child_token(),
     });
     let result = work(bench.clone()).await;
+    bench.workspaces.close();
     bench.sandbox.clone().close().await;
     result
+}
+
+/// Makes a workspace for the first attempt of each slot, while the runner joins.
+fn make_ahead(workspaces: &Arc<Workspaces>, slots: u32) {
+    let workspaces = workspaces.clone();
+    tokio::task::spawn_blocking(move || {
+        for slot in 0..slots {
+            if let Err(error) = workspaces.prepare(slot) {
+                tracing::warn!(%error, slot, "no workspace could be made ahead");
+            }
+        }
+    });
 }
 
 /// Polls, heartbeats and jobs, until there is a reason to leave.

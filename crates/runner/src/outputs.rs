@@ -304,6 +304,7 @@ mod tests {
     use std::os::unix::fs::{PermissionsExt, symlink};
 
     use super::*;
+    use crate::sandbox::Place;
     use crate::workspace::Workspace;
 
     struct Case {
@@ -315,7 +316,7 @@ mod tests {
         /// A project at `/p` with `/p/in.txt` that was sent.
         fn new() -> Self {
             let folder = tempfile::tempdir().unwrap();
-            let mut workspace = Workspace::make(folder.path().join("a"), None).unwrap();
+            let mut workspace = Workspace::make(Place::watched(folder.path().to_owned()), "a", None).unwrap();
             workspace.make_folder(Path::new("/p/sub")).unwrap();
             let blob = folder.path().join("blob");
             fs::write(&blob, "sent").unwrap();

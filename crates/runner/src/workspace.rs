@@ -5,17 +5,18 @@ use std::fs::{self, File, OpenOptions, Permissions};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Component, Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use nix::sys::stat::futimens;
 use nix::sys::time::TimeSpec;
 use nix::unistd::{Gid, Uid};
 use rgrid_api::executions::InputBody;
 use rgrid_api::workers::Lease;
+use rgrid_core::limits;
 
 use crate::blob_cache::{BlobCache, BlobKey};
 use crate::remove::remove_tree;
-use crate::sandbox::Sandbox;
+use crate::sandbox::{Place, Sandbox};
 
 /// The job's `HOME`: an empty folder that is nobody's.
 pub(crate) const HOME: &str = "/rgrid/home";
@@ -56,6 +57,7 @@ pub(crate) struct Workspace {
     /// What becomes `/`.
     pub(crate) root: PathBuf,
     folder: PathBuf,
+    place: Place,
     owner: Option<(Uid, Gid)>,
     pub(crate) snapshot: Snapshot,
 }
@@ -64,11 +66,18 @@ pub(crate) struct Workspace {
 pub(crate) struct Workspaces {
     sandbox: Sandbox,
     numbers: AtomicU64,
-    ready: Mutex<HashMap<u32, Workspace>>,
+    slots: Vec<Mutex<Ahead>>,
+}
+
+/// What is made ahead for a slot.
+struct Ahead {
+    ready: Option<Workspace>,
+    /// Of disk, what the slot's last attempt wanted: the next will want the same.
+    bytes: u64,
 }
 
 impl Workspaces {
-    /// Clears what an earlier runner left, and makes one ahead for each of `slots`.
+    /// Clears what an earlier runner left.
     pub(crate) fn open(sandbox: Sandbox, slots: u32) -> std::io::Result<Self> {
         for slot in 0..slots {
             let folder = sandbox.workspace_folder(slot);
@@ -80,34 +89,57 @@ impl Workspaces {
                 }
             }
         }
-        let workspaces = Self { sandbox, numbers: AtomicU64::new(0), ready: Mutex::default() };
-        for slot in 0..slots {
-            workspaces.prepare(slot)?;
+        let ahead = || Mutex::new(Ahead { ready: None, bytes: limits::DISK_BYTES });
+        let slots = (0..slots).map(|_| ahead()).collect();
+        Ok(Self { sandbox, numbers: AtomicU64::new(0), slots })
+    }
+
+    /// A workspace for an attempt in `slot` that may use `bytes` of disk. One that is being made is waited for.
+    pub(crate) fn take(&self, slot: u32, bytes: u64) -> std::io::Result<Workspace> {
+        let ready = {
+            let mut ahead = self.ahead(slot)?;
+            ahead.bytes = bytes;
+            ahead.ready.take()
+        };
+        if let Some(mut ready) = ready {
+            if ready.place.bound(bytes)? {
+                return Ok(ready);
+            }
+            ready.remove();
         }
-        Ok(workspaces)
+        self.make(slot, bytes)
     }
 
-    /// A workspace for an attempt in `slot`.
-    pub(crate) fn take(&self, slot: u32) -> std::io::Result<Workspace> {
-        let ready = self.ready.lock().unwrap_or_else(PoisonError::into_inner).remove(&slot);
-        ready.map_or_else(|| self.make(slot), Ok)
-    }
-
-    /// Makes the next one of `slot` ahead.
+    /// Makes the next one of `slot` ahead, if there is none.
     pub(crate) fn prepare(&self, slot: u32) -> std::io::Result<()> {
-        let workspace = self.make(slot)?;
-        let spare = self.ready.lock().unwrap_or_else(PoisonError::into_inner).insert(slot, workspace);
-        if let Some(spare) = spare {
-            spare.remove();
+        let mut ahead = self.ahead(slot)?;
+        if ahead.ready.is_none() {
+            ahead.ready = Some(self.make(slot, ahead.bytes)?);
         }
         Ok(())
     }
 
-    fn make(&self, slot: u32) -> std::io::Result<Workspace> {
+    /// Removes those that were made ahead.
+    pub(crate) fn close(&self) {
+        for slot in &self.slots {
+            let ready = slot.lock().unwrap_or_else(PoisonError::into_inner).ready.take();
+            if let Some(ready) = ready {
+                ready.remove();
+            }
+        }
+    }
+
+    fn ahead(&self, slot: u32) -> std::io::Result<MutexGuard<'_, Ahead>> {
+        let ahead = self.slots.get(slot as usize);
+        let ahead = ahead.ok_or_else(|| std::io::Error::other(format!("there is no slot {slot}")))?;
+        Ok(ahead.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn make(&self, slot: u32, bytes: u64) -> std::io::Result<Workspace> {
         let number = self.numbers.fetch_add(1, Ordering::Relaxed);
-        let folder = self.sandbox.workspace_folder(slot).join(format!("{PREFIX}{slot}-{number}"));
+        let place = self.sandbox.place(slot, bytes)?;
         let owner = self.sandbox.job_uid(slot).map(|(uid, gid)| (Uid::from_raw(uid), Gid::from_raw(gid)));
-        let workspace = Workspace::make(folder, owner)?;
+        let workspace = Workspace::make(place, &format!("{PREFIX}{slot}-{number}"), owner)?;
         // What the sandbox would else make while the script waits.
         self.sandbox.prepare_root(&workspace.root)?;
         Ok(workspace)
@@ -118,12 +150,13 @@ impl Workspaces {
 const PREFIX: &str = "attempt-";
 
 impl Workspace {
-    /// Makes an empty workspace whose files belong to `owner`.
-    pub(crate) fn make(folder: PathBuf, owner: Option<(Uid, Gid)>) -> std::io::Result<Self> {
+    /// Makes an empty workspace of this name whose files belong to `owner`.
+    pub(crate) fn make(place: Place, name: &str, owner: Option<(Uid, Gid)>) -> std::io::Result<Self> {
+        let folder = place.folder().join(name);
         // Others may pass, for the job's user must; they see nothing, for the runner's folder above is closed.
         fs::DirBuilder::new().mode(0o711).create(&folder)?;
         let root = folder.join("root");
-        let mut workspace = Self { root, folder, owner, snapshot: Snapshot::default() };
+        let mut workspace = Self { root, folder, place, owner, snapshot: Snapshot::default() };
         fs::DirBuilder::new().mode(0o755).create(&workspace.root)?;
         workspace.own(&workspace.root)?;
         workspace.snapshot.folders.insert(PathBuf::from("/"));
@@ -139,11 +172,6 @@ impl Workspace {
     /// Where a path of the inside lies on the machine.
     pub(crate) fn host(&self, inside: &Path) -> PathBuf {
         self.root.join(inside.strip_prefix("/").unwrap_or(inside))
-    }
-
-    /// A folder beside the root, out of the job's sight.
-    pub(crate) fn spool_folder(&self) -> &Path {
-        &self.folder
     }
 
     fn own(&self, path: &Path) -> std::io::Result<()> {
@@ -251,5 +279,6 @@ impl Workspace {
     /// Removes it, whatever the job left in it.
     pub(crate) fn remove(self) {
         remove_tree(&self.folder);
+        self.place.vacate();
     }
 }

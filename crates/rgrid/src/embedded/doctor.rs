@@ -1,6 +1,7 @@
 //! What `rgrid doctor` looks at for the embedded grid. Starts nothing.
 
 use rgrid_cli::{Check, Health};
+use rgrid_runner::sandbox::no_hard_disk;
 
 use super::home::Home;
 use super::postgres::{self, Binaries, BinariesError};
@@ -10,7 +11,7 @@ use super::tools::{self, BUBBLEWRAP, PYTHON, Tool};
 pub(crate) fn checks() -> Vec<Check> {
     let mut checks = vec![home(), postgres_programs()];
     checks.extend([BUBBLEWRAP, PYTHON].map(|tool| needed(&tool)));
-    checks.push(network());
+    checks.extend([network(), disk()]);
     checks
 }
 
@@ -46,6 +47,16 @@ fn needed(tool: &Tool) -> Check {
         None => Health::Bad { problem: tools::sentence(&[*tool]), fix: tools::apt_line(&[*tool]) },
     };
     check(tool.title, health)
+}
+
+fn disk() -> Check {
+    let health = match no_hard_disk() {
+        None => Health::Good("each job has a file system of its own".to_owned()),
+        Some(why) => {
+            Health::Limited(format!("what jobs use of it is looked at, and too much ends them: {why}"))
+        }
+    };
+    check("disk of jobs", health)
 }
 
 fn network() -> Check {

@@ -19,6 +19,8 @@ pub(crate) fn run(args: &RunnerArgs) -> ExitCode {
     // Jobs inherit it: files that a script makes shall look as they do where most people work. What is ours and secret
     // is made so by name.
     umask(Mode::S_IWGRP | Mode::S_IWOTH);
+    // While there is one thread.
+    let own_mounts = rgrid_runner::sandbox::keep_mounts_to_itself();
     let configure = |settings: &mut crate::config::Settings| {
         if let Some(parent) = parent {
             tie_to(parent)?;
@@ -36,6 +38,7 @@ pub(crate) fn run(args: &RunnerArgs) -> ExitCode {
             embedded,
             launcher: our_program()?,
             bwrap: tools::find("bwrap"),
+            own_mounts,
             network: NetworkPolicy {
                 allow_private_ranges: config.allow_private_addresses,
                 ..NetworkPolicy::default()

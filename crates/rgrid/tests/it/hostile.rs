@@ -76,12 +76,12 @@ fn deeds() -> Vec<Deed> {
         deed(
             "disk",
             &["--disk", "64M", "--memory", "256M"],
-            "n = 0\nwhile True:\n    n += 1\n    open(f'/tmp/{n}', 'wb').write(b'x' * (1 << 20))\n",
+            "import sys\nn = 0\nwhile True:\n    n += 1\n    try:\n        open(f'/tmp/{n}', 'wb').write(b'x' * (1 << 20))\n    except OSError:\n        sys.exit(1)\n",
         ),
         deed(
             "disk without names",
             &["--disk", "64M", "--memory", "256M"],
-            "import os\nheld = []\nwhile True:\n    held.append(os.open('.', os.O_TMPFILE | os.O_RDWR))\n    os.write(held[-1], b'x' * (1 << 20))\n",
+            "import os, sys, time\nheld = []\nwhile True:\n    try:\n        held.append(os.open('.', os.O_TMPFILE | os.O_RDWR))\n        os.write(held[-1], b'x' * (1 << 20))\n    except OSError:\n        time.sleep(1)\n        sys.exit(1)\n",
         ),
         deed(
             "a file that is not there",

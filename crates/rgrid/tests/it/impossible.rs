@@ -298,8 +298,12 @@ fn facts(
     let workers = home.join("workers");
     let identity = rgrid_runner::identity_file(&workers);
     let file = neighbour.stdout().trim().strip_prefix("here /").unwrap().to_owned();
-    let root = root_with(&workers.join("sandbox"), &file);
-    for there in [&identity, &home.join("key"), &home.join("vault.key"), &root.join(&file)] {
+    let runner = pid_of("runner --embedded");
+    // As root it lies on a file system that only the runner sees mounted.
+    let seen_by_runner = PathBuf::from(format!("/proc/{runner}/root"));
+    let seen = root_with(&seen_by_runner.join(workers.join("sandbox").strip_prefix("/").unwrap()), &file);
+    let root = Path::new("/").join(seen.strip_prefix(&seen_by_runner).unwrap());
+    for there in [&identity, &home.join("key"), &home.join("vault.key"), &seen.join(&file)] {
         assert!(there.is_file(), "{} is there", there.display());
     }
     let owner = |path: &Path| std::os::unix::fs::MetadataExt::uid(&fs::metadata(path).unwrap());
@@ -311,13 +315,13 @@ fn facts(
         .into_iter()
         .collect();
     json!({
-        "runner": pid_of("runner --embedded"),
+        "runner": runner,
         "daemon": notice["process"]["pid"],
         "neighbour": pid_in_sandbox(&theirs.name),
         "neighbour_mark": theirs.name,
         "neighbour_root": root,
         "neighbour_file": file,
-        "neighbour_uid": owner(&root.join(&file)),
+        "neighbour_uid": owner(&seen.join(&file)),
         "runner_uid": owner(&home.join("key")),
         "home": home,
         "identity": identity,
@@ -334,7 +338,8 @@ fn root_with(sandbox: &Path, file: &str) -> PathBuf {
     let below = |folder: &Path| -> Vec<PathBuf> {
         fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()).collect()
     };
-    let attempts = below(sandbox).into_iter().flat_map(|slot| below(&slot));
+    let places = below(sandbox).into_iter().chain(below(&sandbox.join("disks")));
+    let attempts = places.flat_map(|place| below(&place));
     let mut roots = attempts.map(|attempt| attempt.join("root"));
     roots.find(|root| root.join(file).is_file()).expect("the neighbour's workspace is found")
 }

@@ -8,11 +8,13 @@ use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
+mod place;
 mod probe;
 mod process;
 
+pub use place::Place;
 pub use process::launch::{LAUNCH_ARGUMENT, launch_main};
-pub use process::{RunningJob, Sandbox};
+pub use process::{RunningJob, Sandbox, keep_mounts_to_itself, no_hard_disk};
 
 /// One command to run, with everything it may see and use.
 #[derive(Debug)]
@@ -73,6 +75,9 @@ pub struct SandboxConfig {
     pub blocked: Vec<IpAddr>,
     /// Where bubblewrap is, when it is not on `PATH`.
     pub bwrap: Option<PathBuf>,
+    /// What this process mounts is in a namespace of its own, see [`keep_mounts_to_itself`]: without it the disk of jobs
+    /// is watched.
+    pub own_mounts: bool,
 }
 
 /// How a job ended.

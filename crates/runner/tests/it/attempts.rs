@@ -167,6 +167,21 @@ fn every_byte_of_a_log_arrives_in_order() {
 }
 
 #[test]
+fn a_value_that_is_named_like_a_secret_is_in_no_log() {
+    as_root(|| async {
+        let grid = Grid::start().await;
+        let script = "import os, sys\nfor word in 'has ', os.environ['API_TOKEN'][:5], os.environ['API_TOKEN'][5:]:\n    print(word, end='', flush=True)\nprint(os.environ['API_TOKEN'], file=sys.stderr)\n";
+        let script = grid.script(script).with(|body| {
+            body.environment.insert("API_TOKEN".to_owned(), "planted-value".to_owned());
+        });
+        let id = grid.submit(&script).await;
+        assert_eq!(grid.end(&id).await.outcome, Some(OutcomeBody::Exited { code: 0 }));
+        let (stdout, stderr) = (grid.log(&id, Stream::Stdout).await, grid.log(&id, Stream::Stderr).await);
+        assert_eq!((stdout.as_str(), stderr.as_str()), ("has ***", "***\n"));
+    });
+}
+
+#[test]
 fn a_script_outlives_the_loss_of_the_grid_and_nothing_it_printed_is_lost() {
     as_root(|| async {
         let grid = Grid::start().await;

@@ -230,6 +230,7 @@ impl Runner {
             embedded: true,
             launcher: crate::ground::launcher(),
             bwrap: None,
+            own_mounts: false,
             network: NetworkPolicy::default(),
         };
         let stop = CancellationToken::new();

@@ -11,12 +11,14 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock};
 
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::unistd::Uid;
-use rgrid_runner::sandbox::{JobEnd, JobLimits, JobSpec, RunningJob, Sandbox, SandboxConfig, SandboxError};
+use rgrid_runner::sandbox::{
+    JobEnd, JobLimits, JobSpec, Place, RunningJob, Sandbox, SandboxConfig, SandboxError,
+};
 use tempfile::TempDir;
 
 /// Where the hostile program lies inside.
@@ -43,6 +45,7 @@ pub(crate) struct Ground {
     pub(crate) folder: TempDir,
     pub(crate) root: bool,
     launcher: PathBuf,
+    places: Mutex<Vec<Place>>,
 }
 
 /// What a job shall be; the rest is as most tests want it.
@@ -84,16 +87,42 @@ impl Ground {
             allow_private_ranges: false,
             blocked: Vec::new(),
             bwrap: None,
+            // Of this test's world.
+            own_mounts: Uid::effective().is_root(),
         };
         change(&mut config);
         let sandbox = Sandbox::probe(&config).await.unwrap();
-        Self { sandbox, folder, root: Uid::effective().is_root(), launcher }
+        Self { sandbox, folder, root: Uid::effective().is_root(), launcher, places: Mutex::default() }
     }
 
-    /// A fresh workspace for a slot's job.
+    /// A fresh workspace for a slot's job, whose disk is watched.
     pub(crate) fn workspace(&self, slot: u32) -> PathBuf {
         let workspaces = self.sandbox.workspace_folder(slot);
         fs::create_dir_all(&workspaces).unwrap();
+        self.workspace_in(&workspaces, slot)
+    }
+
+    /// The same in a place with room for so many bytes, which is there until all are vacated.
+    pub(crate) fn workspace_of(&self, slot: u32, bytes: u64) -> PathBuf {
+        let place = self.sandbox.place(slot, bytes).unwrap();
+        let root = self.workspace_in(place.folder(), slot);
+        self.places.lock().unwrap().push(place);
+        root
+    }
+
+    /// Empties the places.
+    pub(crate) fn vacate(&self) {
+        for place in self.places.lock().unwrap().drain(..) {
+            for entry in fs::read_dir(place.folder()).unwrap().flatten() {
+                if entry.file_type().unwrap().is_dir() {
+                    fs::remove_dir_all(entry.path()).unwrap();
+                }
+            }
+            place.vacate();
+        }
+    }
+
+    fn workspace_in(&self, workspaces: &Path, slot: u32) -> PathBuf {
         let root = TempDir::new_in(workspaces).unwrap().keep();
         let work = root.join("place");
         fs::create_dir(&work).unwrap();

@@ -1,10 +1,14 @@
 //! What a job must not use more of than it was given. Every test runs as root, where limits are hard if this machine has
 //! control groups, and again as an ordinary user, where they are watched.
 
+use std::time::Duration;
+
 use rgrid_runner::sandbox::{JobExit, JobLimits};
 
 use crate::ground::{AMPLE, Ground, Job, in_every_mode, job};
 
+/// Whatever happens has happened by then, or never will.
+const DEADLINE: Duration = Duration::from_secs(30);
 const MEBIBYTE: u64 = 1 << 20;
 
 #[test]
@@ -15,7 +19,8 @@ fn a_job_that_eats_memory_is_ended_and_its_peak_is_known() {
         beside.said("here").await;
         let limit = 64 * MEBIBYTE;
         let limits = JobLimits { memory_bytes: limit, ..AMPLE };
-        let ended = ground.run(Job { limits, ..job(&["eat", "2000000000", "+", "wait"]) }).await;
+        let eats = ground.run(Job { limits, ..job(&["eat", "2000000000", "+", "wait"]) });
+        let ended = tokio::time::timeout(DEADLINE, eats).await.expect("it is ended");
         assert_eq!(ended.end.exit, JobExit::Signalled(9));
         let (said_limit, peak) = ended.end.out_of_memory.expect("it ran out of memory");
         assert_eq!(said_limit, limit);

@@ -1,6 +1,7 @@
 //! Tests of the runner that need a real machine.
 
 mod attempts;
+mod disk;
 mod escapes;
 mod grid;
 mod ground;

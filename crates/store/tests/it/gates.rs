@@ -3,13 +3,17 @@
 
 use std::time::{Duration, Instant};
 
+use rgrid_core::execution::Status;
 use rgrid_store::{Store, StoreConfig};
 use sqlx::{AssertSqlSafe, PgConnection};
 
-use crate::stage::{Stage, sha256};
+use crate::stage::{Stage, sha256, submission};
 
 /// Whoever waits for a gate longer than this waits for ever.
 const DEADLINE: Duration = Duration::from_secs(30);
+
+/// Who is not held off in this time is through: only without the guard.
+const HELD_OFF: Duration = Duration::from_secs(3);
 
 /// Statements of sessions that begin after this stop at their first `now()` while the gate is shut.
 const GATE: &str = "
@@ -56,4 +60,34 @@ async fn a_blob_that_was_named_after_the_collection_looked_stays() {
     sqlx::raw_sql(AssertSqlSafe(statements)).execute(&mut gate).await.unwrap();
     assert_eq!(collecting.await.unwrap(), 0);
     assert_eq!(stage.read_blob(sha256(b"wanted")).await.unwrap(), b"wanted");
+}
+
+#[tokio::test]
+async fn an_input_that_arrives_while_its_submission_is_written_is_not_missed() {
+    let stage = Stage::new().await;
+    stage.upload(b"before").await; // its session knows no gate
+    stage.execute(GATE).await;
+    let config = StoreConfig { application_name: "submitter".to_owned(), ..stage.database.config() };
+    let submitter = Store::connect(&config).await.unwrap();
+    let mut gate = stage.sql().await;
+    sqlx::raw_sql("select pg_advisory_lock(42)").execute(&mut gate).await.unwrap();
+    let (account, wanted) = (stage.account, submission(&[b"wanted"], false));
+    let submitting = tokio::spawn(async move {
+        submitter.create_execution(account, &wanted, false, None).await.unwrap().execution.id
+    });
+    // It has seen that the blob is missing, and has not written itself yet.
+    wait_until_somebody_stands_at_the_gate(&mut gate).await;
+    let opens = async {
+        let held = "select count(*) > 0 from pg_locks
+            where locktype = 'advisory' and classid = x'72670002'::int::oid and not granted";
+        let is_done =
+            async { while !sqlx::query_scalar::<_, bool>(held).fetch_one(&mut gate).await.unwrap() {} };
+        // Held off, or through already.
+        let _ = tokio::time::timeout(HELD_OFF, is_done).await;
+        sqlx::raw_sql("select pg_advisory_unlock(42)").execute(&mut gate).await.unwrap();
+    };
+    tokio::join!(stage.upload(b"wanted"), opens);
+    let execution = submitting.await.unwrap();
+    let row = stage.store.execution(stage.account, execution).await.unwrap();
+    assert_eq!(row.status, Status::Queued);
 }

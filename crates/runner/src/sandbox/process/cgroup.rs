@@ -2,16 +2,17 @@
 //!
 //! One group per job below one per runner. Where no group can be made, limits are watched instead (`watch`).
 
-use std::fs;
+use std::fs::{self, File, TryLockError};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::super::JobLimits;
+use crate::guards;
 
 /// What must all be there for limits to be hard.
 const CONTROLLERS: [&str; 3] = ["memory", "cpu", "pids"];
@@ -45,11 +46,39 @@ struct Hierarchy {
 #[derive(Debug)]
 pub(super) struct Cgroups {
     hierarchies: Vec<Hierarchy>,
+    /// Of the first group's folder: held while the runner lives, seen by whoever shares the groups.
+    _lock: Option<File>,
+}
+
+/// What there is under a name.
+pub(super) enum Groups {
+    /// The runner's own now.
+    Ours(Cgroups),
+    /// Those of a runner that lives, in another container perhaps.
+    Taken,
+    /// This machine or user cannot have all that are needed.
+    None,
 }
 
 impl Cgroups {
-    /// Makes the runner's groups; None when this machine or user cannot have them all.
-    pub(super) fn make(name: &str) -> Option<Self> {
+    /// Makes the runner's groups, and removes what a killed runner left in them.
+    pub(super) fn make(name: &str) -> Groups {
+        let Some(mut made) = Self::find_all(name) else { return Groups::None };
+        let Some(first) = made.hierarchies.first() else { return Groups::None };
+        match File::open(&first.folder).map(|folder| (folder.try_lock(), folder)) {
+            Ok((Err(TryLockError::WouldBlock), _)) => return Groups::Taken,
+            Ok((Ok(()), folder)) => made._lock = Some(folder),
+            // Without locks there: as it was made.
+            Ok((Err(TryLockError::Error(_)), _)) | Err(_) => {}
+        }
+        let deadline = Instant::now() + REMOVE_DEADLINE;
+        while !made.sweep() && Instant::now() < deadline {
+            std::thread::sleep(REMOVE_PERIOD);
+        }
+        Groups::Ours(made)
+    }
+
+    fn find_all(name: &str) -> Option<Self> {
         let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
         let own = fs::read_to_string("/proc/self/cgroup").ok()?;
         let mut hierarchies = Vec::new();
@@ -58,7 +87,7 @@ impl Cgroups {
         }
         hierarchies
             .extend(find(ACCOUNTING, &mounts, &own, name).filter(|found| found.version == Version::One));
-        Some(Self { hierarchies })
+        Some(Self { hierarchies, _lock: None })
     }
 
     /// Makes a job's group.
@@ -75,16 +104,17 @@ impl Cgroups {
         Ok(job)
     }
 
-    /// Ends what a killed runner left in groups of this name, and removes them.
-    pub(super) fn sweep(&self) {
+    /// Ends what a killed runner left in its jobs' groups, and removes them; false when some do not go yet.
+    fn sweep(&self) -> bool {
+        let mut gone = true;
         for hierarchy in &self.hierarchies {
             let Ok(entries) = fs::read_dir(&hierarchy.folder) else { continue };
             for entry in entries.flatten().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())) {
                 kill_all(&entry.path());
-                // What does not go now goes with the next start.
-                let _ = fs::remove_dir(entry.path());
+                gone &= fs::remove_dir(entry.path()).is_ok();
             }
         }
+        gone
     }
 
     /// Removes the runner's groups; jobs' must be gone.
@@ -159,6 +189,11 @@ fn prepare(version: Version, controller: &str, base: &Path, folder: &Path) -> io
 }
 
 fn limit(hierarchy: &Hierarchy, limits: &JobLimits) -> io::Result<()> {
+    if hierarchy.controller == "memory" && !guards::holds(&guards::MEMORY_LIMIT)
+        || hierarchy.controller == "pids" && !guards::holds(&guards::PROCESS_LIMIT)
+    {
+        return Ok(());
+    }
     let set = |file: &str, value: String| fs::write(hierarchy.folder.join(file), value);
     let quota = (u64::from(limits.cpu_millis) * CPU_PERIOD_US / 1000).max(CPU_QUOTA_US_MIN);
     let processes = u64::from(limits.processes) + OWN_PROCESSES;

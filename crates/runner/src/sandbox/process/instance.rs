@@ -41,15 +41,19 @@ enum Found {
 }
 
 impl Instance {
-    /// Takes a number; returns also those of killed runners, held until they are cleaned up.
-    pub(super) fn take(data_folder: &Path, root: bool) -> Result<(Self, Vec<Self>), SandboxError> {
+    /// Takes a number that is not among `taken`; returns also those of killed runners, held until they are cleaned up.
+    pub(super) fn take(
+        data_folder: &Path,
+        root: bool,
+        taken: &[u32],
+    ) -> Result<(Self, Vec<Self>), SandboxError> {
         let folder = if root { PathBuf::from(MEETING_PLACE) } else { data_folder.join("sandbox") };
         let failed =
             |source| SandboxError::System { step: format!("take a number in {}", folder.display()), source };
         fs::create_dir_all(&folder).map_err(failed)?;
         let network = network_namespace();
         let (mut own, mut stale) = (None, Vec::new());
-        for number in 0..INSTANCES_MAX {
+        for number in (0..INSTANCES_MAX).filter(|number| !taken.contains(number)) {
             let path = folder.join(format!("runner-{number}.lock"));
             if own.is_some() && !path.exists() {
                 continue;

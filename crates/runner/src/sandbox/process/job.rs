@@ -20,7 +20,7 @@ use super::cgroup::JobCgroup;
 use super::plan::{Order, Report};
 use super::slot::Occupied;
 use super::standby::Filled;
-use super::watch::{Exceeded, Watch};
+use super::watch::{DiskBound, Exceeded, Watch};
 
 /// How long bubblewrap and the launcher may take until the job's program runs.
 const START_DEADLINE: Duration = Duration::from_secs(30);
@@ -70,7 +70,11 @@ impl RunningJob {
         tree.first = first_process(info).await;
         let (ended, end) = watch::channel(None);
         let kill = CancellationToken::new();
-        let watch = Watch::new(slot, tree.first, root, limits, false);
+        let disk = match &occupied.machine.disks {
+            Some(disks) if disks.holds(&root) => DiskBound::Hard { host: disks.folder().to_owned() },
+            Some(_) | None => DiskBound::Watched,
+        };
+        let watch = Watch::new(slot, tree.first, root, limits, disk);
         let supervisor = Supervisor { tree, reports, kill: kill.clone(), watch, occupied };
         tokio::spawn(supervisor.run(ended));
         Ok(Self { orders, kill, end })

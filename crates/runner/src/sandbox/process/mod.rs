@@ -7,8 +7,9 @@ use std::sync::Arc;
 use rgrid_api::workers::SandboxBody;
 use tokio::sync::Mutex;
 
-use super::{JobSpec, SandboxConfig, SandboxError};
-use cgroup::Cgroups;
+use super::{JobSpec, Place, SandboxConfig, SandboxError};
+use cgroup::{Cgroups, Groups};
+pub(super) use disk::{Disks, FileSystem};
 use etc::SlotEtc;
 use instance::Instance;
 use layout::{Arguments, Layout};
@@ -18,6 +19,7 @@ use spawner::Spawner;
 use watch::Ledger;
 
 mod cgroup;
+mod disk;
 mod etc;
 mod graft;
 mod instance;
@@ -26,6 +28,7 @@ mod kernel;
 mod landlock;
 pub(crate) mod launch;
 mod layout;
+mod loop_device;
 mod network;
 mod plan;
 mod seccomp;
@@ -34,6 +37,7 @@ mod spawner;
 mod standby;
 mod watch;
 
+pub use disk::{keep_mounts_to_itself, no_hard_disk};
 pub use job::RunningJob;
 
 /// What the launcher may do as root, until the job's program runs: become its user, and end it.
@@ -54,6 +58,7 @@ pub(super) struct Machine {
     instance: Instance,
     layout: Layout,
     cgroups: Option<Cgroups>,
+    disks: Option<Arc<Disks>>,
     network: Network,
     spawner: Spawner,
     ledger: Ledger,
@@ -65,13 +70,30 @@ impl Sandbox {
     /// Puts together what a probe found.
     pub(super) async fn assemble(config: &SandboxConfig, bwrap: PathBuf) -> Result<Self, SandboxError> {
         let root = nix::unistd::Uid::effective().is_root();
-        let (instance, killed) = Instance::take(&config.data_folder, root)?;
-        for killed in killed {
-            clean_up(&killed, root).await;
-        }
-        let cgroups = Cgroups::make(&instance.group_name());
+        let mut taken = Vec::new();
+        let (instance, cgroups) = loop {
+            let (instance, killed) = Instance::take(&config.data_folder, root, &taken)?;
+            for killed in killed {
+                clean_up(&killed, root).await;
+            }
+            match Cgroups::make(&instance.group_name()) {
+                Groups::Ours(cgroups) => break (instance, Some(cgroups)),
+                Groups::None => break (instance, None),
+                // By a runner that does not meet us where numbers are given away.
+                Groups::Taken => {
+                    taken.push(instance.number());
+                    instance.release();
+                }
+            }
+        };
         let own = (nix::unistd::Uid::effective().as_raw(), nix::unistd::Gid::effective().as_raw());
-        let (network, mut first) = Network::probe(config, &instance, root).await;
+        let disks = tokio::task::spawn_blocking({
+            let (folder, slots, own_mounts) = (config.data_folder.clone(), config.slots, config.own_mounts);
+            move || Disks::open(&folder, slots, own_mounts)
+        });
+        let ((network, mut first), disks) = tokio::join!(Network::probe(config, &instance, root), disks);
+        let disks = disks.unwrap_or_else(|error| Err(error.to_string()));
+        let disks = disks.map_err(|why| tracing::info!(why, "the disk of jobs is watched")).ok();
         let mut slots = Vec::new();
         for slot in 0..config.slots.clamp(1, instance::SLOTS_MAX) {
             let (uid, gid) = instance.job_uid(slot).unwrap_or(own);
@@ -87,6 +109,7 @@ impl Sandbox {
             instance,
             layout: Layout::of_this_host(),
             cgroups,
+            disks,
             network,
             spawner: Spawner::new().map_err(SandboxError::system("start a thread"))?,
             ledger: Ledger::default(),
@@ -118,7 +141,7 @@ impl Sandbox {
             kind: "process".to_owned(),
             network: self.machine.network.name().to_owned(),
             limits: grade(self.machine.cgroups.is_some()),
-            disk: grade(false),
+            disk: grade(self.machine.disks.is_some()),
         }
     }
 
@@ -128,10 +151,32 @@ impl Sandbox {
         self.machine.instance.job_uid(slot)
     }
 
-    /// Where the workspaces of a slot must lie: its own file system, where disk limits are hard.
+    /// Where workspaces of a slot lie whose disk is watched.
     #[must_use]
     pub fn workspace_folder(&self, slot: u32) -> PathBuf {
         self.machine.data_folder.join("sandbox").join(format!("slot-{slot}"))
+    }
+
+    /// A place for the workspace of a slot's job that may use `bytes` of disk: a file system of its own, where disk
+    /// limits are hard.
+    ///
+    /// # Errors
+    /// When a file system cannot be made.
+    pub fn place(&self, slot: u32, bytes: u64) -> io::Result<Place> {
+        match &self.machine.disks {
+            Some(disks) => Place::hard(Arc::clone(disks), bytes),
+            None => {
+                let folder = self.workspace_folder(slot);
+                std::fs::create_dir_all(&folder)?;
+                Ok(Place::watched(folder))
+            }
+        }
+    }
+
+    /// A folder for what the runner writes beside a job, out of its sight and its limits.
+    #[must_use]
+    pub fn spool_folder(&self) -> PathBuf {
+        self.machine.data_folder.join("sandbox")
     }
 
     /// Makes a folder ready to be a job's root, ahead of [`start`](Self::start), which otherwise does it.
@@ -151,6 +196,9 @@ impl Sandbox {
             slot.lock().await.close().await;
         }
         self.machine.network.close().await;
+        if let Some(disks) = &self.machine.disks {
+            disks.close();
+        }
         if let Some(cgroups) = &self.machine.cgroups {
             cgroups.remove();
         }
@@ -161,9 +209,9 @@ impl Sandbox {
 /// Removes what a killed runner left on the machine. Its jobs died with it.
 async fn clean_up(killed: &Instance, root: bool) {
     tracing::info!(number = killed.number(), "cleaning up after a runner that was killed");
-    if let Some(cgroups) = Cgroups::make(&killed.group_name()) {
-        cgroups.sweep();
-        cgroups.remove();
+    match Cgroups::make(&killed.group_name()) {
+        Groups::Ours(cgroups) => cgroups.remove(),
+        Groups::Taken | Groups::None => {}
     }
     if root && let Err(error) = network::veth::clean_up(killed).await {
         tracing::warn!(%error, "its network rules stay behind");

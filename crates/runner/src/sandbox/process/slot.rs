@@ -14,6 +14,9 @@ use super::{Machine, cpus_of};
 /// Processes and threads of one job where they are looked at one by one, each tenth of a second.
 const WATCHED_PROCESSES_MAX: u32 = 1024;
 
+/// A file may be said to be this much longer than the disk is big.
+const FILE_SLACK_BYTES: u64 = 1 << 20;
+
 /// What a slot's next job will use.
 #[derive(Debug)]
 pub(super) struct Slot {
@@ -69,7 +72,11 @@ impl Occupied {
                 Some(_) => job.limits.processes,
                 None => job.limits.processes.min(WATCHED_PROCESSES_MAX),
             }),
-            file_bytes: job.limits.disk_bytes,
+            // Where the file system is what bounds it, a full disk is to be seen as one.
+            file_bytes: match &machine.disks {
+                Some(disks) if disks.holds(&job.root) => job.limits.disk_bytes + FILE_SLACK_BYTES,
+                Some(_) | None => job.limits.disk_bytes,
+            },
             cpus: if machine.cgroups.is_some() {
                 Vec::new()
             } else {

@@ -26,6 +26,7 @@ use super::layout::LAUNCHER;
 use super::network::SlotNetwork;
 use super::plan::Plan;
 use super::{Machine, launch};
+use crate::guards;
 
 /// A sandbox that waits for its job.
 #[derive(Debug)]
@@ -62,6 +63,7 @@ impl Standby {
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .kill_on_drop(true);
+        guards::pass_on(&mut command);
         command.arg("--args").arg(arguments_inside.as_raw_fd().to_string());
         command.args([LAUNCHER, launch::LAUNCH_ARGUMENT]).arg(control_inside.as_raw_fd().to_string());
 

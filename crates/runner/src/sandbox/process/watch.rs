@@ -7,7 +7,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
@@ -15,6 +15,7 @@ use nix::unistd::Pid;
 
 use super::super::{JobExit, JobLimits};
 use super::cgroup::JobCgroup;
+use crate::guards;
 
 /// Between two looks.
 const PERIOD: Duration = Duration::from_millis(100);
@@ -70,10 +71,20 @@ pub(super) struct Watch {
     pub(super) first: Option<Pid>,
     pub(super) root: PathBuf,
     pub(super) limits: JobLimits,
-    /// Whether a file system of its own bounds the job's disk.
-    pub(super) disk_is_hard: bool,
+    pub(super) disk: DiskBound,
     /// The most memory seen.
     pub(super) peak: AtomicU64,
+    /// A file system of its own was seen to be full.
+    was_full: AtomicBool,
+}
+
+/// What bounds a job's disk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum DiskBound {
+    /// We look, and end it.
+    Watched,
+    /// A file system of its own, in a file that lies here.
+    Hard { host: PathBuf },
 }
 
 impl Watch {
@@ -82,9 +93,9 @@ impl Watch {
         first: Option<Pid>,
         root: PathBuf,
         limits: JobLimits,
-        disk_is_hard: bool,
+        disk: DiskBound,
     ) -> Self {
-        Self { slot, first, root, limits, disk_is_hard, peak: AtomicU64::new(0) }
+        Self { slot, first, root, limits, disk, peak: AtomicU64::new(0), was_full: AtomicBool::new(false) }
     }
 
     /// Returns when the job has used too much; until then it does not.
@@ -101,11 +112,14 @@ impl Watch {
                 Some(_) => 0,
                 None => self.memory_bytes(),
             };
-            if memory > self.limits.memory_bytes {
+            if memory > self.limits.memory_bytes && guards::holds(&guards::MEMORY_LIMIT) {
                 return Exceeded::Memory;
             }
-            let used = if self.disk_is_hard { 0 } else { disk.used(self).await };
-            if used > self.limits.disk_bytes {
+            let used = match self.disk {
+                DiskBound::Watched => disk.used(self).await,
+                DiskBound::Hard { .. } => self.look_at_file_system(),
+            };
+            if used > self.limits.disk_bytes && self.disk == DiskBound::Watched {
                 return Exceeded::Disk;
             }
             ledger.note(self.slot, memory, used);
@@ -113,8 +127,11 @@ impl Watch {
             {
                 return Exceeded::Memory;
             }
-            let short =
-                !self.disk_is_hard && free_bytes(&self.root).is_some_and(|free| free < DISK_RESERVE_BYTES);
+            let machines = match &self.disk {
+                DiskBound::Watched => &self.root,
+                DiskBound::Hard { host } => host,
+            };
+            let short = free_bytes(machines).is_some_and(|free| free < DISK_RESERVE_BYTES);
             if short && used > 0 && ledger.is_biggest(self.slot, |(_, disk)| *disk) {
                 return Exceeded::Disk;
             }
@@ -140,11 +157,23 @@ impl Watch {
     /// Whether a job that failed had its disk full: then it saw an error of its own and ended by itself.
     pub(super) async fn ended_with_full_disk(&self, exit: JobExit) -> bool {
         let nearly = self.limits.disk_bytes / 100 * FULL_PERCENT;
-        if self.disk_is_hard {
-            return free_bytes(&self.root).is_some_and(|free| free < self.limits.disk_bytes - nearly);
+        if self.disk != DiskBound::Watched {
+            self.look_at_file_system();
+            return self.was_full.load(Ordering::Relaxed);
         }
         // The limit of one file is that of the disk, and this is how it is told to a program that does not ask.
         exit == JobExit::Signalled(Signal::SIGXFSZ as u8) || self.measure().await > nearly
+    }
+
+    /// Bytes used of a file system of its own; takes note when it is full, be it of bytes or of files.
+    fn look_at_file_system(&self) -> u64 {
+        let Ok(found) = nix::sys::statvfs::statvfs(&self.root) else { return 0 };
+        let free = found.blocks_available() * found.fragment_size();
+        let nearly = self.limits.disk_bytes / 100 * FULL_PERCENT;
+        if free < self.limits.disk_bytes - nearly || found.files_available() == 0 {
+            self.was_full.store(true, Ordering::Relaxed);
+        }
+        self.limits.disk_bytes.saturating_sub(free)
     }
 
     /// Whether a job that failed had filled its memory with files in `/dev/shm`: what it saw was a full disk.

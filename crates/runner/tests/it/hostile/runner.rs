@@ -11,11 +11,10 @@ use rgrid_runner::sandbox::{JobLimits, JobSpec, Sandbox, SandboxConfig};
 
 /// Starts a job that waits with the marker among its arguments; says so; waits for ever.
 pub(crate) fn run(data_folder: PathBuf, marker: OsString) -> ExitCode {
+    let own_mounts = rgrid_runner::sandbox::keep_mounts_to_itself();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     runtime.block_on(async {
         let launcher = std::env::current_exe().unwrap();
-        let root = data_folder.join("root");
-        fs::create_dir_all(&root).unwrap();
         let config = SandboxConfig {
             data_folder,
             slots: 1,
@@ -24,8 +23,12 @@ pub(crate) fn run(data_folder: PathBuf, marker: OsString) -> ExitCode {
             allow_private_ranges: false,
             blocked: Vec::new(),
             bwrap: None,
+            own_mounts,
         };
         let sandbox = Sandbox::probe(&config).await.unwrap();
+        let place = sandbox.place(0, 1 << 30).unwrap();
+        let root = place.folder().join("root");
+        fs::create_dir_all(&root).unwrap();
         let null = || File::options().read(true).write(true).open("/dev/null").unwrap().into();
         let job = JobSpec {
             root,
