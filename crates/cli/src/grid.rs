@@ -47,14 +47,29 @@ pub enum Health {
     },
 }
 
+/// The person who waits for the grid of this machine.
+pub trait Audience {
+    /// Tells a sentence.
+    fn say(&self, sentence: &str);
+
+    /// So many bytes are to come; a bar shows how many have, where there is a terminal for it.
+    fn transfer(&self, verb: &'static str, total_bytes: u64);
+
+    /// So many bytes more have come.
+    fn advance(&self, bytes: u64);
+
+    /// The bar goes.
+    fn clear(&self);
+}
+
 /// The grid that lives on this machine. The binary implements it: it alone has the parts of a grid at hand.
 pub trait EmbeddedGrid {
     /// Its address if it runs now. Starts nothing.
     fn find(&self) -> impl Future<Output = Option<GridAddress>>;
 
-    /// Its address, and starts it first if it does not run. While that takes long, `say` is given sentences for
-    /// the person who waits. Cheap when it runs: this is on the path of every command.
-    fn ensure(&self, say: &dyn Fn(&str)) -> impl Future<Output = Result<GridAddress, anyhow::Error>>;
+    /// Its address, and starts it first if it does not run. While that takes long, `audience` is told what happens.
+    /// Cheap when it runs: this is on the path of every command.
+    fn ensure(&self, audience: &dyn Audience) -> impl Future<Output = Result<GridAddress, anyhow::Error>>;
 
     /// Looks at everything that the embedded grid needs. Starts nothing.
     fn doctor(&self) -> Vec<Check>;

@@ -32,4 +32,5 @@ mod watch;
 
 pub use args::{Command, Globals};
 pub use commands::{run, usage};
-pub use grid::{Check, EmbeddedGrid, GridAddress, Health};
+pub use grid::{Audience, Check, EmbeddedGrid, GridAddress, Health};
+pub use session::audience;

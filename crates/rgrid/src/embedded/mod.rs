@@ -13,8 +13,9 @@ mod start;
 pub(crate) mod stop;
 pub(crate) mod tools;
 mod weight;
+mod wheels;
 
-use rgrid_cli::{Check, EmbeddedGrid, GridAddress};
+use rgrid_cli::{Audience, Check, EmbeddedGrid, GridAddress};
 
 pub(crate) use self::daemon::{Attachment, run};
 pub(crate) use self::start::ensure;
@@ -31,8 +32,8 @@ impl EmbeddedGrid for ThisMachine {
         start::find(&Home::locate().ok()?).await
     }
 
-    async fn ensure(&self, say: &dyn Fn(&str)) -> Result<GridAddress, anyhow::Error> {
-        ensure(&Home::locate()?, say).await
+    async fn ensure(&self, audience: &dyn Audience) -> Result<GridAddress, anyhow::Error> {
+        ensure(&Home::locate()?, audience).await
     }
 
     fn doctor(&self) -> Vec<Check> {

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use nix::sys::signal::Signal;
-use rgrid_cli::GridAddress;
+use rgrid_cli::{Audience, GridAddress};
 
 use super::address::{Notice, is_older};
 use super::home::Home;
@@ -79,9 +79,10 @@ pub(crate) async fn find(home: &Home) -> Option<GridAddress> {
 }
 
 /// The address of the grid, started if need be.
-pub(crate) async fn ensure(home: &Home, say: &dyn Fn(&str)) -> anyhow::Result<GridAddress> {
+pub(crate) async fn ensure(home: &Home, audience: &dyn Audience) -> anyhow::Result<GridAddress> {
     let begun = Instant::now();
-    let mut progress = Progress { begun, said: false, say };
+    let mut progress = Progress { begun, said: false, audience };
+    let mut fetched = false;
     let mut daemon: Option<Daemon> = None;
     loop {
         if let Some(notice) = Notice::read(home)
@@ -90,7 +91,7 @@ pub(crate) async fn ensure(home: &Home, say: &dyn Fn(&str)) -> anyhow::Result<Gr
             if !is_older(&notice.version) {
                 return Ok(notice.address());
             }
-            make_way(home, &notice, say).await;
+            make_way(home, &notice, audience).await;
             continue;
         }
         if let Some(started) = &mut daemon
@@ -101,6 +102,10 @@ pub(crate) async fn ensure(home: &Home, say: &dyn Fn(&str)) -> anyhow::Result<Gr
             daemon = None;
         }
         if daemon.is_none() && !home.is_locked() {
+            if !std::mem::replace(&mut fetched, true) {
+                home.prepare()?;
+                tools::fetch_missing(home, audience).await?;
+            }
             daemon = Some(Daemon::start(home)?);
         }
         progress.tell(home);
@@ -116,13 +121,13 @@ pub(crate) async fn ensure(home: &Home, say: &dyn Fn(&str)) -> anyhow::Result<Gr
 }
 
 /// An older daemon finishes what runs and takes no more; what is queued waits for the new one.
-async fn make_way(home: &Home, notice: &Notice, say: &dyn Fn(&str)) {
+async fn make_way(home: &Home, notice: &Notice, audience: &dyn Audience) {
     notice.process.signal(Signal::SIGUSR1);
     let begun = Instant::now();
     let mut said = false;
     while notice.process.is_alive() && home.is_locked() {
         if !said && begun.elapsed() > SILENCE {
-            say(&format!(
+            audience.say(&format!(
                 "waiting for the grid of version {} on this machine to finish what runs, then it is updated \
                  (`rgrid down` ends it at once; what ran is queued again)",
                 notice.version
@@ -136,14 +141,14 @@ async fn make_way(home: &Home, notice: &Notice, say: &dyn Fn(&str)) {
 struct Progress<'a> {
     begun: Instant,
     said: bool,
-    say: &'a dyn Fn(&str),
+    audience: &'a dyn Audience,
 }
 
 impl Progress<'_> {
     fn tell(&mut self, home: &Home) {
         if !self.said && self.begun.elapsed() > SILENCE {
             self.said = true;
-            (self.say)(match super::postgres::data_major(home) {
+            self.audience.say(match super::postgres::data_major(home) {
                 Some(_) => "starting the grid on this machine",
                 None => "setting up a grid on this machine (once)",
             });

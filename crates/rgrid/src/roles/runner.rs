@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::command_line::RunnerArgs;
 use crate::config::RunnerConfig;
+use crate::embedded::home::Home;
 use crate::embedded::tools;
 
 pub(crate) fn run(args: &RunnerArgs) -> ExitCode {
@@ -37,7 +38,7 @@ pub(crate) fn run(args: &RunnerArgs) -> ExitCode {
             slots: config.slots,
             embedded,
             launcher: our_program()?,
-            bwrap: tools::find("bwrap"),
+            bwrap: bubblewrap(),
             own_mounts,
             network: NetworkPolicy {
                 allow_private_ranges: config.allow_private_addresses,
@@ -50,6 +51,13 @@ pub(crate) fn run(args: &RunnerArgs) -> ExitCode {
 
 async fn serve(config: rgrid_runner::Config, shutdown: CancellationToken) -> anyhow::Result<()> {
     Ok(rgrid_runner::run(config, shutdown).await?)
+}
+
+fn bubblewrap() -> Option<PathBuf> {
+    match Home::locate() {
+        Ok(home) => tools::bubblewrap(&home),
+        Err(_) => tools::find(tools::BUBBLEWRAP.program),
+    }
 }
 
 /// Ends with the daemon that started us, however that ends: without its API there is nobody to work for. Jobs end

