@@ -19,6 +19,7 @@ mod grid;
 mod interrupt;
 mod output;
 mod patience;
+mod pins;
 mod plan;
 mod progress;
 mod project;

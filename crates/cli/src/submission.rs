@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use rgrid_api::client::ClientError;
 use rgrid_api::executions::{CreateExecution, Created, InputBody, ProgramBody};
 use rgrid_core::runtime::DEFAULT_RUNTIME;
+use rgrid_core::submission::Program;
 
 use crate::args::RunArgs;
 use crate::discovery::interpreter::{self, Interpreter};
@@ -14,6 +15,7 @@ use crate::environment;
 use crate::errors::{Doing, Error};
 use crate::grid::EmbeddedGrid;
 use crate::patience::{Again, CALL_PATIENCE, Patience};
+use crate::pins;
 use crate::project::{self, Defaults};
 use crate::session::{Connection, Session};
 use crate::terminal::Terminal;
@@ -107,8 +109,11 @@ fn body(
     terminal: Terminal,
     stdin: bool,
 ) -> Result<CreateExecution, Error> {
-    let wanted_runtime = args.runtime.or(defaults.runtime);
     let own_runtime = interpreter.and_then(Interpreter::runtime);
+    let wanted_runtime = match args.runtime.or(defaults.runtime) {
+        Some(named) => Some(named),
+        None => pins::runtime(pin_place(discovery), own_runtime)?,
+    };
     let runtime = wanted_runtime.or(own_runtime).unwrap_or(DEFAULT_RUNTIME);
     // The person's own Python serves unless another version was asked for.
     let own = interpreter.filter(|_| wanted_runtime.is_none() || wanted_runtime == own_runtime);
@@ -147,6 +152,17 @@ fn body(
     // What the grid would refuse is refused here, before a grid is started for it.
     body.parse().map_err(|refusal| Error::Submission { refusal })?;
     Ok(body)
+}
+
+fn pin_place(discovery: &Discovery) -> pins::Place<'_> {
+    pins::Place {
+        script: match &discovery.program {
+            Program::Script { path, .. } => Some(Path::new(path.as_str())),
+            Program::Module(_) => None,
+        },
+        folder: Path::new(discovery.first_on_path.as_str()),
+        root: Path::new(discovery.project_root.as_str()),
+    }
 }
 
 fn metadata(labels: &[String]) -> Result<BTreeMap<String, String>, Error> {

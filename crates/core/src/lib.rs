@@ -14,6 +14,7 @@ pub mod outcome;
 pub mod path;
 pub mod placement;
 pub mod quantity;
+pub mod requires_python;
 pub mod retry;
 pub mod runtime;
 pub mod secret;

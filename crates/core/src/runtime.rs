@@ -26,6 +26,11 @@ impl Runtime {
         PYTHON_MINOR.contains(&minor).then_some(Self { minor })
     }
 
+    /// Its minor version: 12 of Python 3.12.
+    pub fn minor(self) -> u8 {
+        self.minor
+    }
+
     /// The version as people say it: `3.12`.
     pub fn version(self) -> String {
         format!("3.{}", self.minor)
