@@ -29,6 +29,7 @@ fn tool() -> PathBuf {
     target
 }
 
+#[expect(clippy::print_stdout, reason = "the log of a soak is made of what it prints")]
 fn try_as(grid: &ServerGrid, port: u16, role: &str, own: &str, worker: &str) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/schemathesis");
     let url = format!("http://127.0.0.1:{port}");
