@@ -16,7 +16,7 @@ use rgrid_api::client::{AttemptRef, Client, ClientError};
 use rgrid_api::logs::{LogChunk, Stream};
 use rgrid_api::outcome::OutcomeBody;
 use rgrid_api::workers::{CapacityBody, Join, Lease, LeaseRequest, SandboxBody};
-use rgrid_cli::{Check, EmbeddedGrid, Globals, GridAddress};
+use rgrid_cli::{Audience, Check, EmbeddedGrid, Globals, GridAddress};
 use rgrid_store::keys::Role;
 use rgrid_store::testing::TestDatabase;
 use sha2::{Digest, Sha256};
@@ -52,7 +52,7 @@ impl EmbeddedGrid for Machine {
         Some(GridAddress { url: url.to_owned(), key: key.to_owned() })
     }
 
-    async fn ensure(&self, _say: &dyn Fn(&str)) -> Result<GridAddress, anyhow::Error> {
+    async fn ensure(&self, _audience: &dyn Audience) -> Result<GridAddress, anyhow::Error> {
         self.find().await.ok_or_else(|| anyhow::anyhow!("this test has no grid of this machine"))
     }
 
