@@ -118,7 +118,8 @@ impl Grid {
 
     /// Submits and uploads; answers the id.
     pub(crate) async fn submit(&self, script: &Script) -> String {
-        let key = format!("{:?}", std::time::Instant::now());
+        let key =
+            format!("{:?}", std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap());
         let created = self.client.create_execution(&script.body, &key).await.unwrap();
         let mut uploads = Vec::new();
         for upload in created.missing {

@@ -264,11 +264,27 @@ pub(crate) fn as_root<F: Future<Output = ()>>(test: impl FnOnce() -> F) {
     runtime.block_on(test());
 }
 
+/// Before the number of the process whose copies they are.
+const COPIES_PREFIX: &str = "rgrid-sandbox-tests-";
+
+/// Removes the copies of processes that have ended: nothing runs when this one does.
+fn sweep_copies() {
+    for entry in fs::read_dir(std::env::temp_dir()).unwrap().flatten() {
+        let name = entry.file_name().into_string().unwrap_or_default();
+        let ended = |pid: &str| !Path::new("/proc").join(pid).exists();
+        if name.strip_prefix(COPIES_PREFIX).is_some_and(ended) {
+            // Another run of the tests may be doing the same.
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+}
+
 /// Copies the test and the launcher to where everybody may read them, once.
 fn copies() -> &'static (PathBuf, PathBuf) {
     static COPIES: OnceLock<(PathBuf, PathBuf)> = OnceLock::new();
     COPIES.get_or_init(|| {
-        let folder = std::env::temp_dir().join(format!("rgrid-sandbox-tests-{}", std::process::id()));
+        sweep_copies();
+        let folder = std::env::temp_dir().join(format!("{COPIES_PREFIX}{}", std::process::id()));
         fs::create_dir_all(&folder).unwrap();
         fs::set_permissions(&folder, fs::Permissions::from_mode(0o755)).unwrap();
         let copy = |from: &Path, name: &str| {
