@@ -65,6 +65,16 @@ impl TestDatabase {
         self.admin(format!("alter database {} with allow_connections true", self.name())).await;
     }
 
+    /// Runs statements in it: what happened long ago is written so, instead of waited for.
+    pub async fn execute(&self, statements: &str) {
+        let mut connection = PgConnection::connect(&self.url).await.expect("the test server answers");
+        sqlx::raw_sql(AssertSqlSafe(statements.to_owned()))
+            .execute(&mut connection)
+            .await
+            .expect("the statements are sound");
+        connection.close().await.expect("a connection closes");
+    }
+
     fn name(&self) -> &str {
         let address = self.url.split('?').next().unwrap_or_default();
         address.rsplit('/').next().unwrap_or_default()

@@ -51,7 +51,7 @@ pub(crate) struct Grid {
     pub(crate) replica: Replica,
     pub(crate) store: Store,
     pub(crate) key: String,
-    database: TestDatabase,
+    pub(crate) database: TestDatabase,
 }
 
 impl Grid {
@@ -112,7 +112,8 @@ impl Grid {
     pub(crate) async fn runner(&self) -> Runner {
         let token = self.store.create_join_token(None, Duration::from_secs(60)).await.unwrap();
         let joined = client(self.url(), "").join(&join(&token)).await.unwrap();
-        Runner { client: client(self.url(), &joined.credential), worker_id: joined.worker_id }
+        let client = client(self.url(), &joined.credential);
+        Runner { client, worker_id: joined.worker_id, credential: joined.credential }
     }
 }
 
@@ -143,9 +144,16 @@ pub(crate) const CAPACITY: CapacityBody =
 pub(crate) struct Runner {
     pub(crate) client: Client,
     pub(crate) worker_id: String,
+    pub(crate) credential: String,
 }
 
 impl Runner {
+    /// The same runner, as it speaks to another replica.
+    pub(crate) fn at(&self, url: &str) -> Self {
+        let client = client(url, &self.credential);
+        Self { client, worker_id: self.worker_id.clone(), credential: self.credential.clone() }
+    }
+
     pub(crate) async fn poll(&self, slots: u32, holding: Vec<Held>, wait: Duration) -> LeaseAnswer {
         let request = LeaseRequest { slots, free: CAPACITY, holding, wait_ms: wait.as_millis() as u64 };
         self.client.lease(&request).await.unwrap()

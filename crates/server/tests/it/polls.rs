@@ -3,10 +3,13 @@
 use std::time::Duration;
 
 use rgrid_api::error::ErrorCode;
+use rgrid_api::executions::CreateExecution;
 use rgrid_api::outcome::CancelledByBody;
-use rgrid_api::workers::Heartbeat;
+use rgrid_api::workers::{Heartbeat, LeaseRequest};
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
 
-use crate::harness::{Grid, attempt_of, client, code, module, submit};
+use crate::harness::{CAPACITY, DEADLINE, Grid, attempt_of, client, code, finish, module, submit};
 
 /// Longer than any test waits: an answer that comes earlier came for a reason.
 const LONG: Duration = Duration::from_secs(20);
@@ -53,7 +56,7 @@ async fn a_cancel_answers_the_open_poll_of_the_attempts_runner() {
 
     let answer = runner.client.heartbeat(&Heartbeat { holding: vec![held] }).await.unwrap();
     assert_eq!(answer.directives, [directive.clone()].as_slice());
-    let mut finish = crate::harness::finish(0, 0, 0);
+    let mut finish = finish(0, 0, 0);
     finish.outcome = rgrid_api::outcome::OutcomeBody::Cancelled { by: CancelledByBody::User };
     assert_eq!(runner.client.finish(&attempt, &finish).await.unwrap().status, "cancelled");
 }
@@ -101,6 +104,53 @@ async fn an_attempt_whose_poll_is_gone_goes_to_another_worker_for_free() {
     let id = submit(&me, &module()).await.execution.id;
     let lease = stays.lease().await;
     assert_eq!(lease.execution_id, id);
+}
+
+#[tokio::test]
+async fn an_answer_that_is_lost_after_the_commit_uses_up_no_retry() {
+    let grid = Grid::start().await;
+    let me = grid.client();
+    let (deaf, stays) = (grid.runner().await, grid.runner().await);
+    let request = LeaseRequest { slots: 1, free: CAPACITY, holding: Vec::new(), wait_ms: 20_000 };
+    let body = serde_json::to_string(&request).unwrap();
+    let head = format!(
+        "POST /api/v1/leases HTTP/1.1\r\nhost: grid\r\nauthorization: Bearer {}\r\n\
+         content-type: application/json\r\ncontent-length: {}\r\n\r\n",
+        deaf.credential,
+        body.len()
+    );
+    let mut connection = TcpStream::connect(grid.url().strip_prefix("http://").unwrap()).await.unwrap();
+    connection.write_all((head + &body).as_bytes()).await.unwrap();
+    // The only poll: what is submitted is its.
+    let id = submit(&me, &CreateExecution { retries: Some(0), ..module() }).await.execution.id;
+    let mut execution = me.execution(&id).await.unwrap();
+    let deadline = tokio::time::Instant::now() + DEADLINE;
+    while execution.status != "running" {
+        assert!(tokio::time::Instant::now() < deadline, "nothing was claimed: {execution:?}");
+        execution = me.execution(&id).await.unwrap();
+    }
+    drop(connection);
+
+    let term = grid.store.lead("test").await.unwrap().expect("nobody else leads");
+    let missed = async || {
+        let id = id.parse().unwrap();
+        grid.store.requeue(&term, id, 1, rgrid_store::fleet::Requeue::Unnamed).await.unwrap()
+    };
+    assert!(!missed().await, "its runner may still name it");
+    grid.database
+        .execute(
+            "update api_outage set last_gap_end = now() - interval '1 hour';
+            update attempts set claimed_at = now() - interval '21 seconds'",
+        )
+        .await;
+    // A replica that noticed the cut before it answered has handed the attempt back itself.
+    let taken = missed().await;
+    assert!(taken || me.execution(&id).await.unwrap().status == "queued");
+    let lease = stays.lease().await;
+    assert_eq!((lease.execution_id.as_str(), lease.attempt), (id.as_str(), 2));
+    // It has no retry, and none was used.
+    let ended = stays.client.finish(&attempt_of(&lease), &finish(0, 0, 0)).await.unwrap();
+    assert_eq!(ended.status, "completed");
 }
 
 #[tokio::test]
