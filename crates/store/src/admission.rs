@@ -45,6 +45,10 @@ impl Store {
         let new = NewExecution { id, account, lane_id, submission, status, follow_ms };
         self.insert_execution(&mut transaction, &new).await?;
         submissions::insert_inputs(&mut transaction, id, &submission.inputs).await?;
+        if !guards::holds(&guards::QUEUED_WITH_SUBMISSION) {
+            transaction.commit().await?;
+            transaction = self.pool().begin().await?;
+        }
         if missing.is_empty() {
             queue::push(&mut transaction, &[id.to_string()]).await?;
         }

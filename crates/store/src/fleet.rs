@@ -237,7 +237,11 @@ impl Store {
             transaction.rollback().await?;
             return Ok(false);
         }
-        let ended = lose_all(&mut transaction, worker).await?;
+        let ended = if guards::holds(&guards::DEAD_REQUEUED) {
+            lose_all(&mut transaction, worker).await?
+        } else {
+            Vec::new()
+        };
         transaction.commit().await?;
         ended.into_iter().for_each(|status| self.nudge_after(status));
         self.nudge(Nudge::Fleet);

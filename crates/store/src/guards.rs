@@ -109,6 +109,7 @@ pub(crate) const WORKER_CAPACITY: Guard = guard(
     ],
 );
 pub(crate) const WORKER_ACTIVE: Guard = guard("worker-active", &[(" and w.status = 'active'", "")]);
+pub(crate) const QUEUED_WITH_SUBMISSION: Guard = guard("queued-with-submission", &[]);
 pub(crate) const INPUTS_HELD: Guard = guard("inputs-held", &[]);
 
 // The fleet.
@@ -116,6 +117,7 @@ pub(crate) const DEAD_RECHECK: Guard = guard(
     "dead-recheck",
     &[("> coalesce($5::timestamptz, '-infinity')", "> coalesce($5::timestamptz, '-infinity') and false")],
 );
+pub(crate) const DEAD_REQUEUED: Guard = guard("dead-requeued", &[]);
 pub(crate) const NO_OPEN_ATTEMPT: Guard =
     guard("no-open-attempt", &[("and a.state = 'running')", "and a.state = 'running' and false)")]);
 pub(crate) const CREDENTIAL_DIES: Guard = guard("credential-dies", &[(" credential_sha256 = null,", "")]);
@@ -146,6 +148,7 @@ pub(crate) const SEALED_IN_ITS_PLACE: Guard = guard("sealed-in-its-place", &[]);
 
 // Bytes.
 pub(crate) const BLOB_HASH: Guard = guard("blob-hash", &[]);
+pub(crate) const UPLOAD_COMMITTED_ONCE: Guard = guard("upload-committed-once", &[("for no key update", "")]);
 pub(crate) const BLOB_HELD: Guard = guard("blob-held", &[("for key share", "")]);
 pub(crate) const BLOB_RECHECK: Guard =
     guard("blob-recheck", &[("($3 or e.finished_at is null)", "($3 or e.finished_at is null) and false")]);

@@ -19,7 +19,7 @@ use crate::notify::Nudge;
 use crate::objects::{self, Announced, Arriving, Completed, ObjectKey, PartAddress};
 use crate::queue::queue_ready_executions;
 use crate::row::{Columns, bigint, integer, parsed, sha256};
-use crate::{Error, Result, Store, secret};
+use crate::{Error, Result, Store, guards, secret};
 
 /// Uploads of one commit that are verified at once.
 const VERIFIED_AT_ONCE: usize = 4;
@@ -342,10 +342,13 @@ impl Store {
     async fn commit_verified(&self, account: AccountId, verified: &[(UploadId, Sha256)]) -> Result<()> {
         let ids: Vec<String> = verified.iter().map(|(id, _)| id.to_string()).collect();
         let mut transaction = self.pool().begin().await?;
-        let unneeded: Vec<String> = sqlx::query_scalar(include_str!("../queries/uploads/commit.sql"))
-            .bind(&ids)
-            .fetch_all(&mut *transaction)
-            .await?;
+        let unneeded: Vec<String> = sqlx::query_scalar(guards::sql(
+            &[&guards::UPLOAD_COMMITTED_ONCE],
+            include_str!("../queries/uploads/commit.sql"),
+        ))
+        .bind(&ids)
+        .fetch_all(&mut *transaction)
+        .await?;
         sqlx::query(include_str!("../queries/uploads/forget_parts.sql"))
             .bind(&ids)
             .execute(&mut *transaction)

@@ -44,7 +44,7 @@ impl Stage {
         self.store.put_part(upload.id, number, bytes.len() as u64, whole(bytes)).await.unwrap();
     }
 
-    async fn commit(&self, upload: UploadId, sha256: Sha256) -> Vec<UploadId> {
+    pub(crate) async fn commit(&self, upload: UploadId, sha256: Sha256) -> Vec<UploadId> {
         self.store.commit_uploads(self.account, &[(upload, sha256)]).await.unwrap()
     }
 
@@ -59,12 +59,18 @@ impl Stage {
         Ok(())
     }
 
-    /// Uploads and commits.
-    pub(crate) async fn upload(&self, content: &[u8]) {
+    /// An upload that has arrived and is not committed.
+    pub(crate) async fn sent(&self, content: &[u8]) -> UploadRow {
         let upload = self.open(content).await.unwrap();
         for number in upload.parts_missing.clone() {
             self.send(&upload, number, content).await;
         }
+        upload
+    }
+
+    /// Uploads and commits.
+    pub(crate) async fn upload(&self, content: &[u8]) {
+        let upload = self.sent(content).await;
         assert_eq!(self.commit(upload.id, upload.sha256).await, []);
     }
 

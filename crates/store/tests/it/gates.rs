@@ -91,3 +91,54 @@ async fn an_input_that_arrives_while_its_submission_is_written_is_not_missed() {
     let row = stage.store.execution(stage.account, execution).await.unwrap();
     assert_eq!(row.status, Status::Queued);
 }
+
+#[tokio::test]
+async fn two_commits_of_one_upload_at_once_keep_its_object() {
+    let stage = Stage::new().await;
+    // Who makes a blob stops before its row is there: what it saw when it began is old when it goes on.
+    stage
+        .execute(
+            "create function stop() returns trigger language plpgsql as $$
+            begin
+                perform pg_advisory_xact_lock_shared(42);
+                return new;
+            end $$;
+            create trigger stop before insert on blobs for each row execute function stop()",
+        )
+        .await;
+    let mut gate = stage.sql().await;
+    sqlx::raw_sql("select pg_advisory_lock(42)").execute(&mut gate).await.unwrap();
+    let opens = async {
+        // One at the gate, and the other there too, or held off by the first.
+        let waiting = "select count(distinct l.pid) = 2 from pg_locks l join pg_stat_activity a using (pid)
+            where not l.granted and a.datname = current_database()";
+        let started = Instant::now();
+        while !sqlx::query_scalar::<_, bool>(waiting).fetch_one(&mut gate).await.unwrap() {
+            assert!(started.elapsed() < DEADLINE, "the two never met");
+        }
+        sqlx::raw_sql("select pg_advisory_unlock(42)").execute(&mut gate).await.unwrap();
+    };
+    let upload = stage.sent(b"wanted").await;
+    let (one, other, ()) =
+        tokio::join!(stage.commit(upload.id, upload.sha256), stage.commit(upload.id, upload.sha256), opens);
+    assert_eq!((one, other), (Vec::new(), Vec::new()));
+    assert_eq!(stage.read_blob(sha256(b"wanted")).await.unwrap(), b"wanted");
+}
+
+#[tokio::test]
+async fn a_submission_that_cannot_be_queued_leaves_nothing() {
+    let stage = Stage::new().await;
+    stage
+        .execute(
+            "create function fail() returns trigger language plpgsql as $$
+            begin raise exception 'the disk is full'; end $$;
+            create trigger fail before insert on queue for each row execute function fail()",
+        )
+        .await;
+    let sent = submission(&[], false);
+    assert!(stage.store.create_execution(stage.account, &sent, false, None).await.is_err());
+    assert_eq!(stage.count("select count(*) from executions").await, 0);
+    stage.execute("drop trigger fail on queue").await;
+    stage.store.create_execution(stage.account, &sent, false, None).await.unwrap();
+    assert_eq!(stage.count("select count(*) from executions join queue on execution_id = id").await, 1);
+}
