@@ -26,6 +26,8 @@ cargo xtask COMMAND
            kill -9 of their runners;
            --claims [--minutes N]: 64 claimers, a batch of 1,000,000 at its limit, 10,000 others, an old snapshot open;
            --gc [--minutes N]: garbage collection under submissions of the same blobs;
+           --hostile: jobs that take all they can get at full size (10 GiB of log, 100,000 files), their neighbour held
+           to its pace; wants 26 GiB of free disk and a quiet machine;
            --schemathesis: the API as each role against its own OpenAPI document, all examples;
            --random: the store against its model in random order, all sequences;
            --guards [NAME...]: each guard of guards.toml is switched off, and its test must fail

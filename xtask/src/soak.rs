@@ -28,6 +28,14 @@ fn outages() -> Result<()> {
         .env("RGRID_SOAK", "1"))
 }
 
+/// Hostile jobs at their full sizes, the neighbour held to its pace; what was seen is printed. CI runs smaller ones.
+fn hostile() -> Result<()> {
+    run(cargo()
+        .args(["test", "--locked", "--package", "rgrid", "--test", "it", "--", "hostile::"])
+        .args(["--test-threads", "1", "--nocapture"])
+        .env("RGRID_HOSTILE", "full"))
+}
+
 /// The API as each role against its own document, with all examples.
 fn schemathesis() -> Result<()> {
     crate::prerequisites::ensure()?;
@@ -47,6 +55,7 @@ pub(crate) fn soak(args: &[String]) -> Result<()> {
         Some("--gc") => {
             return store("collection::what_is_named_is_never_collected_and_all_else_is", &args[1..]);
         }
+        Some("--hostile") => return hostile(),
         Some("--schemathesis") => return schemathesis(),
         Some(_) | None => {}
     }
