@@ -6,6 +6,7 @@
 mod apply;
 pub mod cloud;
 mod error;
+mod guards;
 mod housekeeping;
 mod observe;
 mod rounds;

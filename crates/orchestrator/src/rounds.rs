@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use crate::apply::{Round, apply};
 use crate::cloud::{Cloud, Listing};
 use crate::error::Error;
+use crate::guards;
 use crate::housekeeping;
 use crate::observe::{Failures, view};
 
@@ -232,7 +233,7 @@ impl State {
     /// period, and neither at the start.
     fn note_gap(&mut self, now: Timestamp) {
         let gap = self.ticked_at.is_none_or(|at| at.elapsed() > 2 * limits::HEARTBEAT_PERIOD);
-        if gap {
+        if gap && guards::holds(&guards::OWN_GAP) {
             self.judge_after = Some(now + limits::DEAD_AFTER);
         }
         self.ticked_at = Some(Instant::now());

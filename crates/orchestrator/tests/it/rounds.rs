@@ -117,3 +117,30 @@ async fn two_orchestrators_never_both_act_and_the_second_takes_over() {
     until("the second acts", async || hand.created().iter().any(|worker| !created.contains(worker))).await;
     second.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_is_judged_by_a_silence_in_which_the_orchestrator_did_not_listen() {
+    let (grid, hand) = (Grid::new().await, Hand::default());
+    let token = grid.store.create_join_token(None, Duration::from_secs(60)).await.unwrap();
+    let silent = grid.join_by(token).await;
+    until("heartbeats are accepted", async || grid.store.outages().await.unwrap().last_beat_at.is_some())
+        .await;
+    // It has been silent for an hour in which every heartbeat would have been accepted.
+    grid.database
+        .execute(
+            "update api_outage set last_gap_end = now() - interval '2 hours';
+            update workers set joined_at = now() - interval '2 hours';
+            insert into worker_heartbeats (worker_id, last_heartbeat_at)
+                select id, now() - interval '1 hour' from workers
+                on conflict (worker_id) do update set last_heartbeat_at = excluded.last_heartbeat_at",
+        )
+        .await;
+    // More than it has places for: a round that adds a worker has judged before it does.
+    for _ in 0..3 {
+        grid.submit().await;
+    }
+    let orchestrator = Orchestrator::start(&grid.store, &hand, "a", |_| {});
+    until("a worker is created", async || !hand.created().is_empty()).await;
+    assert_eq!(grid.status(silent).await, WorkerStatus::Active);
+    orchestrator.stop().await;
+}

@@ -135,7 +135,7 @@ impl Orchestrator {
 /// A database in which heartbeats are accepted: the API's beats go on until the value is dropped.
 pub(crate) struct Grid {
     pub(crate) store: Store,
-    _database: TestDatabase,
+    pub(crate) database: TestDatabase,
     beats: JoinHandle<()>,
 }
 
@@ -150,7 +150,7 @@ impl Grid {
                 tokio::time::sleep(limits::HEARTBEAT_FLUSH).await;
             }
         });
-        Self { store, _database: database, beats }
+        Self { store, database, beats }
     }
 
     pub(crate) async fn submit(&self) {
@@ -160,8 +160,13 @@ impl Grid {
 
     /// What a runner does when it has read its token.
     pub(crate) async fn join(&self, hand: &Hand, worker: WorkerId) {
+        assert_eq!(self.join_by(hand.token(worker)).await, worker);
+    }
+
+    /// The worker that a token makes.
+    pub(crate) async fn join_by(&self, token: String) -> WorkerId {
         let row = JoinRow {
-            token: hand.token(worker),
+            token,
             nonce: "nonce".to_owned(),
             version: "1".to_owned(),
             hostname: "here".to_owned(),
@@ -174,7 +179,7 @@ impl Grid {
                 disk: LimitGrade::Watched,
             },
         };
-        assert_eq!(self.store.join(&row).await.unwrap().0, worker);
+        self.store.join(&row).await.unwrap().0
     }
 
     pub(crate) async fn claim(&self, worker_id: WorkerId) -> Vec<Claimed> {

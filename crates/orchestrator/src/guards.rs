@@ -1,0 +1,28 @@
+//! Guards that a test may switch off, to show that it fails without them: `guards.toml` names each guard, the rule
+//! that it is for, and its test; `cargo xtask soak --guards` tries all of them.
+//!
+//! Only the feature `guards-off`, which no release has, knows switches: there `GUARD_OFF=name` removes one guard. In
+//! every other build [`holds`] is true, and nothing of this is left.
+
+/// One guard.
+#[cfg_attr(not(feature = "guards-off"), expect(dead_code, reason = "only the switch reads it"))]
+pub(crate) struct Guard(&'static str);
+
+const fn guard(name: &'static str) -> Guard {
+    Guard(name)
+}
+
+/// False when the guard is switched off.
+#[cfg(not(feature = "guards-off"))]
+pub(crate) const fn holds(_: &Guard) -> bool {
+    true
+}
+
+/// False when the guard is switched off.
+#[cfg(feature = "guards-off")]
+pub(crate) fn holds(guard: &Guard) -> bool {
+    static OFF: std::sync::OnceLock<Option<String>> = std::sync::OnceLock::new();
+    OFF.get_or_init(|| std::env::var("GUARD_OFF").ok()).as_deref() != Some(guard.0)
+}
+
+pub(crate) const OWN_GAP: Guard = guard("own-gap");
