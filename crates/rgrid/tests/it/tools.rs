@@ -28,6 +28,13 @@ fn bare_grids() -> Vec<Grid> {
 }
 
 fn with_this_machines_index(mut command: Command) -> Command {
+    // The settings of the account that runs the tests, which the one of the grid cannot read.
+    let pip = Command::new("python3").args(["-m", "pip", "config", "get", "global.index-url"]).output();
+    if let Ok(configured) = pip.map(|output| text(&output.stdout).trim().to_owned()).as_deref()
+        && !configured.is_empty()
+    {
+        command.env("PIP_INDEX_URL", configured);
+    }
     command.envs(SETTINGS.into_iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
     command
 }
