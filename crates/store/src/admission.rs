@@ -22,7 +22,7 @@ impl Store {
         idempotency: Option<Idempotency>,
     ) -> Result<CreatedRow> {
         let id = ExecutionId::new(secret::unix_ms(), secret::random());
-        let mut transaction = self.pool().begin().await?;
+        let mut transaction = self.begin().await?;
         if let Some(key) = &idempotency
             && guards::holds(&guards::IDEMPOTENCY_KEY)
             && let Some(made) = idempotency::remember(&mut transaction, account, key, &id.to_string()).await?
@@ -47,7 +47,7 @@ impl Store {
         submissions::insert_inputs(&mut transaction, id, &submission.inputs).await?;
         if !guards::holds(&guards::QUEUED_WITH_SUBMISSION) {
             transaction.commit().await?;
-            transaction = self.pool().begin().await?;
+            transaction = self.begin().await?;
         }
         if missing.is_empty() {
             queue::push(&mut transaction, &[id.to_string()]).await?;

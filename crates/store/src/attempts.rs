@@ -177,7 +177,7 @@ impl Store {
         finish: &FinishRow,
         manifest_sha256: [u8; 32],
     ) -> Result<Status> {
-        let mut transaction = self.pool().begin().await?;
+        let mut transaction = self.begin().await?;
         let execution = lock_execution(&mut transaction, a.execution_id).await?.ok_or(Error::NotCurrent)?;
         match fence(&mut transaction, a).await? {
             (AttemptState::Running, _) => {}
@@ -223,7 +223,7 @@ impl Store {
 
     /// The runner gives it back unharmed: it is queued again and no retry is used up. One that is to be cancelled ends.
     pub async fn hand_back(&self, a: &AttemptAuth) -> Result<Status> {
-        let mut transaction = self.pool().begin().await?;
+        let mut transaction = self.begin().await?;
         let execution = lock_execution(&mut transaction, a.execution_id).await?.ok_or(Error::NotCurrent)?;
         match fence(&mut transaction, a).await? {
             (AttemptState::Running, _) => {}

@@ -82,7 +82,7 @@ impl Store {
         if by_worker.is_empty() || self.nothing_queued().await? {
             return Ok(Vec::new());
         }
-        let mut transaction = self.pool().begin().await?;
+        let mut transaction = self.begin().await?;
         if guards::holds(&guards::CLAIM_LOCK) {
             lock(&mut transaction).await?;
         }
@@ -152,7 +152,7 @@ impl Store {
 
     /// Calls lanes empty that are, so that claims need not look at them.
     pub async fn retire_lanes(&self) -> Result<u64> {
-        let mut transaction = self.pool().begin().await?;
+        let mut transaction = self.begin().await?;
         let looked_empty: Vec<i64> = sqlx::query_scalar(include_str!("../queries/claim/retire_lanes.sql"))
             .bind(LANES_RETIRED_MAX)
             .fetch_all(&mut *transaction)

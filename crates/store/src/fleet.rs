@@ -128,7 +128,7 @@ impl Store {
     /// Reads the fleet, the demand and the overdue attempts in one snapshot.
     pub async fn fleet(&self) -> Result<FleetRows> {
         let mut transaction =
-            self.pool().begin_with("begin isolation level repeatable read, read only").await?;
+            self.begin_with(Some("begin isolation level repeatable read, read only")).await?;
         let activity = sqlx::query(include_str!("../queries/fleet/activity.sql"))
             .bind(OPEN_COUNT_MAX)
             .fetch_one(&mut *transaction)
@@ -337,7 +337,7 @@ impl Store {
 
     /// Begins a transaction of the leader.
     async fn write(&self, term: &Term) -> Result<Transaction<'static, Postgres>> {
-        let mut transaction = self.pool().begin().await?;
+        let mut transaction = self.begin().await?;
         leadership::check(&mut transaction, term).await?;
         Ok(transaction)
     }

@@ -136,7 +136,7 @@ impl Store {
         }
         let id = KeyId::new(secret::unix_ms(), secret::random()).to_string();
         let secret = secret::draw(KEY_PREFIX);
-        let mut transaction = self.pool().begin().await?;
+        let mut transaction = self.begin().await?;
         if let Some(key) = &idempotency
             && let Some(made) = idempotency::remember(&mut transaction, account, key, &id).await?
         {

@@ -49,7 +49,7 @@ use std::time::Duration;
 use rgrid_core::Timestamp;
 use rgrid_core::id::GridId;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{Connection, PgConnection, PgPool};
+use sqlx::{Connection, PgConnection, PgPool, Postgres, Transaction};
 use tokio::sync::{OnceCell, broadcast};
 
 pub use error::{Error, Result};
@@ -179,6 +179,28 @@ impl Store {
     }
 
     /// Tells this process at once and others within `limits::NOTIFY_PERIOD`. Call it after the commit, never before.
+    /// A transaction.
+    pub(crate) async fn begin(&self) -> Result<Transaction<'static, Postgres>> {
+        self.begin_with(None).await
+    }
+
+    /// A transaction that begins with another statement. It begins on a task of its own: a caller that is dropped while
+    /// PostgreSQL answers, because its client hung up, would else leave a connection in the pool inside a transaction that
+    /// nobody knows of, and what the next caller writes on it might never be committed.
+    pub(crate) async fn begin_with(
+        &self,
+        statement: Option<&'static str>,
+    ) -> Result<Transaction<'static, Postgres>> {
+        let pool = self.pool().clone();
+        let begun = tokio::spawn(async move {
+            match statement {
+                Some(statement) => pool.begin_with(statement).await,
+                None => pool.begin().await,
+            }
+        });
+        Ok(begun.await.map_err(|_| sqlx::Error::WorkerCrashed)??)
+    }
+
     pub(crate) fn nudge_if(&self, changed: bool, nudge: Nudge) {
         if changed {
             self.nudge(nudge);

@@ -120,7 +120,7 @@ impl Store {
             let of_stream = pieces.iter().rev().find(|piece| piece.stream == stream);
             bigint(of_stream.map_or(0, LogPiece::end))
         };
-        let mut transaction = self.pool().begin().await?;
+        let mut transaction = self.begin().await?;
         Standing::lock(&mut transaction, execution, attempt).await?;
         let moved = sqlx::query(include_str!("../queries/logs/move.sql"))
             .bind(execution.to_string())

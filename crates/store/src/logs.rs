@@ -289,7 +289,7 @@ impl Store {
         check_push(pieces)?;
         let mut may_move = true;
         loop {
-            let mut transaction = self.pool().begin().await?;
+            let mut transaction = self.begin().await?;
             let followed = fence(&mut transaction, a).await?;
             let mut standing = begin(&mut transaction, a).await?;
             let accepted = standing.accept(pieces)?;

@@ -158,7 +158,7 @@ impl Store {
     async fn delete_unused(&self, which: Unused, bytes: u64) -> Result<(u64, u64, Vec<ObjectKey>)> {
         let (mut gone_bytes, mut keys) = (0_u64, Vec::new());
         for _ in 0..ROUND_BATCHES {
-            let mut transaction = self.pool().begin().await?;
+            let mut transaction = self.begin().await?;
             let mut locked = lock_unused(&mut transaction, which).await?;
             if locked.is_empty() {
                 break;

@@ -60,7 +60,7 @@ impl Store {
         bytes: &[u8],
         eof: bool,
     ) -> Result<StdinWritten> {
-        let mut transaction = self.pool().begin().await?;
+        let mut transaction = self.begin().await?;
         let Some(standing) = lock(&mut transaction, account, execution).await? else {
             return self.unwanted(account, execution).await;
         };
@@ -199,7 +199,7 @@ impl Store {
         let key = ObjectKey::fresh();
         self.announce_object(&key).await?;
         self.objects().put(key, Bytes::from(object)).await?;
-        let mut transaction = self.pool().begin().await?;
+        let mut transaction = self.begin().await?;
         let moved = sqlx::query(include_str!("../queries/stdin/move.sql"))
             .bind(execution.to_string())
             .bind(bigint(start))

@@ -31,7 +31,7 @@ impl Store {
     /// has ended is a conflict.
     pub async fn cancel(&self, account: AccountId, id: ExecutionId, by: CancelledBy) -> Result<ExecutionRow> {
         let outcome = Outcome::Cancelled { by };
-        let mut transaction = self.pool().begin().await?;
+        let mut transaction = self.begin().await?;
         sqlx::query(include_str!("../queries/executions/leave_queue.sql"))
             .bind(account.to_string())
             .bind(id.to_string())

@@ -341,7 +341,7 @@ impl Store {
 
     async fn commit_verified(&self, account: AccountId, verified: &[(UploadId, Sha256)]) -> Result<()> {
         let ids: Vec<String> = verified.iter().map(|(id, _)| id.to_string()).collect();
-        let mut transaction = self.pool().begin().await?;
+        let mut transaction = self.begin().await?;
         let unneeded: Vec<String> = sqlx::query_scalar(guards::sql(
             &[&guards::UPLOAD_COMMITTED_ONCE],
             include_str!("../queries/uploads/commit.sql"),

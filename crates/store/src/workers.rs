@@ -106,7 +106,7 @@ impl Store {
         }
         let refused = || Error::Unauthorized { what: "join token" };
         let hash = secret::hash(&join.token);
-        let mut transaction = self.pool().begin().await?;
+        let mut transaction = self.begin().await?;
         let token = sqlx::query(guards::sql(
             &[&guards::JOIN_TOKEN_ONCE, &guards::JOIN_TOKEN_NONCE, &guards::JOIN_TOKEN_EXPIRY],
             include_str!("../queries/workers/lock_token.sql"),
@@ -154,7 +154,7 @@ impl Store {
             batch.iter().map(|beat| (beat.worker_id, beat.holding.as_slice())).collect();
         let held = HeldColumns::of(&workers);
         let count = |beat: &HeartbeatRow| i32::try_from(beat.holding.len()).unwrap_or(i32::MAX);
-        let mut transaction = self.pool().begin().await?;
+        let mut transaction = self.begin().await?;
         sqlx::query(include_str!("../queries/workers/unlogged_commit.sql"))
             .execute(&mut *transaction)
             .await?;

@@ -3,6 +3,7 @@
 
 mod attempts;
 mod blobs;
+mod cancelled;
 mod claim;
 mod claim_scale;
 mod collection;
