@@ -67,8 +67,13 @@ struct Running {
 }
 
 impl Shared {
+    fn ahead(&self) -> MutexGuard<'_, Option<Child>> {
+        // Nothing that could panic is done while it is held.
+        self.ahead.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn take_ahead(&self) -> Option<Child> {
-        self.ahead.lock().unwrap_or_else(PoisonError::into_inner).take()
+        self.ahead().take()
     }
 
     fn runners(&self) -> MutexGuard<'_, Runners> {
@@ -90,7 +95,7 @@ impl Local {
     /// When it cannot be started; a worker then starts one of its own.
     pub fn start_ahead(&self) -> Result<(), Error> {
         let child = self.spawn()?;
-        *self.shared.ahead.lock().unwrap_or_else(PoisonError::into_inner) = Some(child);
+        *self.shared.ahead() = Some(child);
         let shared = Arc::clone(&self.shared);
         tokio::spawn(async move {
             tokio::time::sleep(AHEAD_MAX).await;

