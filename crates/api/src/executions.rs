@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use rgrid_core::dependencies::Dependencies;
 use rgrid_core::submission::{Draft, Input, InputKind, Program, Refusal, Submission, Wanted};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::blobs::Upload;
+use crate::dependencies::DependenciesBody;
 use crate::outcome::OutcomeBody;
 
 /// What the interpreter is told to run.
@@ -151,6 +153,13 @@ pub struct CreateExecution {
     /// True when the caller will follow the log at once, so that it is pushed without delay from the first byte.
     #[serde(default)]
     pub follow: bool,
+    /// What is taken from the permission bits of the files that the script makes; absent: 18, which is octal 022.
+    #[schema(maximum = 511)]
+    #[serde(default)]
+    pub umask: Option<u32>,
+    /// What must be installed first; absent: nothing but the interpreter.
+    #[serde(default)]
+    pub dependencies: Option<DependenciesBody>,
 }
 
 /// A list of exit codes: the derived schema knows of no byte.
@@ -161,7 +170,7 @@ fn exit_codes() -> utoipa::openapi::schema::ArrayBuilder {
         .description(Some("Exit codes after which it is tried again."))
 }
 
-fn parsed<T: std::str::FromStr>(field: &'static str, text: &str) -> Result<T, Refusal>
+pub(crate) fn parsed<T: std::str::FromStr>(field: &'static str, text: &str) -> Result<T, Refusal>
 where
     T::Err: std::fmt::Display,
 {
@@ -265,6 +274,8 @@ impl CreateExecution {
             outputs: parsed_all("outputs", &self.outputs)?,
             priority: self.priority,
             metadata: self.metadata.clone(),
+            umask: self.umask.unwrap_or(rgrid_core::submission::UMASK),
+            dependencies: self.dependencies.as_ref().map(Dependencies::try_from).transpose()?,
         }
         .parse()
     }

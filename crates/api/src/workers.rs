@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::dependencies::DependenciesBody;
 use crate::executions::{InputBody, ProgramBody};
 use crate::outcome::CancelledByBody;
 
@@ -236,4 +237,15 @@ pub struct Lease {
     pub output_bytes_max: u64,
     /// What is wanted of it: time-out, cancel, follow.
     pub directive: Directive,
+    /// What is taken from the permission bits of the files that the script makes.
+    #[serde(default = "default_umask")]
+    pub umask: u32,
+    /// What must be installed first.
+    #[serde(default)]
+    pub dependencies: Option<DependenciesBody>,
+}
+
+/// An API of the version before says nothing of it.
+fn default_umask() -> u32 {
+    rgrid_core::submission::UMASK
 }

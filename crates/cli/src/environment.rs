@@ -95,6 +95,17 @@ pub(crate) fn own() -> BTreeMap<String, String> {
         .collect()
 }
 
+/// The person's umask, as the shell handed it on: a script's files are made with it. Reading it from the kernel changes
+/// nothing; `None` where that does not tell.
+pub(crate) fn umask() -> Option<u32> {
+    umask_in(&std::fs::read_to_string("/proc/self/status").ok()?)
+}
+
+fn umask_in(status: &str) -> Option<u32> {
+    let digits = status.lines().find_map(|line| line.strip_prefix("Umask:"))?;
+    u32::from_str_radix(digits.trim(), 8).ok().filter(|umask| *umask <= 0o777)
+}
+
 /// Reads `K=V` lines: `#` starts a comment line, `export ` may stand before a name, a value may be quoted whole.
 fn parse_file(text: &str) -> Result<Vec<(String, String)>, String> {
     let mut variables = Vec::new();

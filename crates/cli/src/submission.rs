@@ -148,6 +148,8 @@ fn body(
         priority: args.priority.unwrap_or_default(),
         metadata: metadata(&args.metadata)?,
         follow: !args.detach,
+        umask: environment::umask(),
+        dependencies: None,
     };
     // What the grid would refuse is refused here, before a grid is started for it.
     body.parse().map_err(|refusal| Error::Submission { refusal })?;

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::ops::Deref;
 use std::time::Duration;
 
+use crate::dependencies::Dependencies;
 use crate::limits;
 use crate::path::{AbsolutePath, PATH_BYTES_MAX};
 use crate::runtime::Runtime;
@@ -150,7 +151,14 @@ pub struct Draft {
     pub priority: i16,
     /// The user's own labels.
     pub metadata: BTreeMap<String, String>,
+    /// What is taken from the permission bits of the files that the script makes (`0o777` at most): the user's own.
+    pub umask: u32,
+    /// What must be installed first.
+    pub dependencies: Option<Dependencies>,
 }
+
+/// The umask of who does not say: what shells have by default.
+pub const UMASK: u32 = 0o022;
 
 /// A checked submission.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -196,6 +204,7 @@ impl Draft {
         self.check_texts()?;
         self.check_inputs()?;
         self.check_bounds()?;
+        self.dependencies.as_ref().map_or(Ok(()), |wanted| wanted.check(&self.inputs))?;
         Ok(Submission(self))
     }
 
@@ -314,6 +323,9 @@ impl Draft {
         }
         if self.retries > limits::RETRIES_MAX {
             return refuse("retries", format!("must be at most {}", limits::RETRIES_MAX));
+        }
+        if self.umask > 0o777 {
+            return refuse("umask", "must be at most 0777");
         }
         if !(-100..=100).contains(&self.priority) {
             return refuse("priority", "must be between -100 and 100");

@@ -130,6 +130,7 @@ pub(crate) fn job(
         command: command(lease, interpreter),
         environment: environment(lease, interpreter, control.limits.cpu_millis),
         cwd: PathBuf::from(&lease.cwd),
+        umask: lease.umask,
         limits: control.limits,
         network: lease.network,
         slot: control.slot,

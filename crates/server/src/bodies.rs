@@ -196,6 +196,8 @@ pub(crate) fn lease(claimed: Claimed, signer: &Signer, now: Timestamp) -> Lease 
         outputs: texts(&submission.outputs),
         output_bytes_max: limits::OUTPUT_BYTES_MAX,
         directive: directive(&claimed.directive),
+        umask: submission.umask,
+        dependencies: submission.dependencies.as_ref().map(Into::into),
         token: claimed.token,
     }
 }

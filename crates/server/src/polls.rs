@@ -305,6 +305,8 @@ mod tests {
             outputs: Vec::new(),
             priority: 0,
             metadata: BTreeMap::new(),
+            umask: rgrid_core::submission::UMASK,
+            dependencies: None,
         };
         draft.parse().unwrap()
     }

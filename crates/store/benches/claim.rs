@@ -111,6 +111,8 @@ async fn fill(database: &TestDatabase, account: AccountId, rows: u64, batches: u
         outputs: Vec::new(),
         priority: 0,
         metadata: Default::default(),
+        umask: rgrid_core::submission::UMASK,
+        dependencies: None,
     };
     let sample = draft.parse().expect("the draft is right");
     let sample =

@@ -10,6 +10,7 @@ pub mod attempts;
 pub mod blobs;
 pub mod census;
 pub mod claim;
+mod dependencies;
 pub mod directives;
 mod endings;
 mod error;

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use rgrid_core::dependencies::Dependencies;
 use rgrid_core::id::{AccountId, ExecutionId};
 use rgrid_core::path::AbsolutePath;
 use rgrid_core::submission::{Draft, Input, InputKind, Program, Submission, Wanted};
@@ -11,6 +12,7 @@ use sqlx::postgres::PgRow;
 use sqlx::types::Json;
 use sqlx::{PgConnection, Row};
 
+use crate::dependencies;
 use crate::executions::BlobName;
 use crate::row::{self, Columns};
 use crate::vault::{Place, Sealed};
@@ -18,6 +20,8 @@ use crate::{Error, Result, Store};
 
 /// The name under which an execution's variables are sealed.
 const ENVIRONMENT: &str = "environment";
+/// The name under which credentials of package indexes are sealed.
+const CREDENTIALS: &str = "credentials";
 
 /// The blobs that a submission names, each once.
 pub(crate) fn blobs_of(submission: &Submission) -> Vec<BlobName> {
@@ -78,7 +82,12 @@ impl Store {
         new: &NewExecution<'_>,
     ) -> Result<()> {
         let NewExecution { id, account, lane_id, submission, status, follow_ms } = new;
-        let sealed = self.seal_environment(*account, *id, &submission.environment)?;
+        let sealed = self.seal(*account, *id, ENVIRONMENT, &submission.environment)?;
+        let dependencies = submission.dependencies.as_ref();
+        let credentials = match dependencies {
+            Some(dependencies) => self.seal(*account, *id, CREDENTIALS, &dependencies.credentials)?,
+            None => None,
+        };
         let (program_kind, program, argv0) = program_columns(&submission.program);
         sqlx::query(include_str!("../queries/executions/insert.sql"))
             .bind(id.to_string())
@@ -111,6 +120,10 @@ impl Store {
             .bind(Json(&submission.metadata))
             .bind(argv0)
             .bind(follow_ms)
+            .bind(row::integer(submission.umask))
+            .bind(dependencies.map(|dependencies| Json(dependencies::column(dependencies))))
+            .bind(credentials.as_ref().map(|sealed| sealed.ciphertext.as_slice()))
+            .bind(credentials.as_ref().map(|sealed| sealed.key_name.as_str()))
             .execute(connection)
             .await?;
         Ok(())
@@ -154,7 +167,7 @@ impl Store {
             inputs,
             runtime: row.text("runtime")?,
             interpreter: row.text_or_null("interpreter")?,
-            environment: self.open_environment(row.text("account_id")?, id, row)?,
+            environment: self.open(row.text("account_id")?, id, row, &SEALED_ENVIRONMENT)?,
             stdin: row.try_get("stdin")?,
             wanted: wanted(row)?,
             timeout: row.duration("timeout_ms")?,
@@ -166,38 +179,63 @@ impl Store {
             outputs: row::all_parsed("outputs", &row.try_get::<Vec<String>, _>("outputs")?)?,
             priority: row.try_get("priority")?,
             metadata: metadata(row)?,
+            umask: row.number32("umask")?,
+            dependencies: self.read_dependencies(id, row)?,
         };
         draft.parse().map_err(|refusal| Error::corrupt("submission", refusal))
     }
 
-    fn seal_environment(
+    fn read_dependencies(&self, id: ExecutionId, row: &PgRow) -> Result<Option<Dependencies>> {
+        let Some(Json(column)) = row.try_get::<Option<Json<Value>>, _>("dependencies")? else {
+            return Ok(None);
+        };
+        let credentials = self.open(row.text("account_id")?, id, row, &SEALED_CREDENTIALS)?;
+        dependencies::read(&column, credentials).map(Some)
+    }
+
+    /// Seals values by their names as one object; `None` when there are none.
+    fn seal(
         &self,
         account: AccountId,
         execution: ExecutionId,
-        environment: &BTreeMap<String, String>,
+        name: &str,
+        values: &BTreeMap<String, String>,
     ) -> Result<Option<Sealed>> {
-        if environment.is_empty() {
+        if values.is_empty() {
             return Ok(None);
         }
-        let text = Value::from_iter(environment.iter().map(|(name, value)| (name.clone(), value.clone())))
-            .to_string();
-        Ok(Some(self.vault().seal(&Place { account, execution, name: ENVIRONMENT }, text.as_bytes())?))
+        let text =
+            Value::from_iter(values.iter().map(|(name, value)| (name.clone(), value.clone()))).to_string();
+        Ok(Some(self.vault().seal(&Place { account, execution, name }, text.as_bytes())?))
     }
 
-    fn open_environment(
+    fn open(
         &self,
         account: AccountId,
         execution: ExecutionId,
         row: &PgRow,
+        columns: &SealedColumns,
     ) -> Result<BTreeMap<String, String>> {
-        let Some(ciphertext) = row.try_get::<Option<Vec<u8>>, _>("environment_ciphertext")? else {
+        let Some(ciphertext) = row.try_get::<Option<Vec<u8>>, _>(columns.ciphertext)? else {
             return Ok(BTreeMap::new());
         };
-        let sealed = Sealed { key_name: row.try_get("environment_key")?, ciphertext };
-        let opened = self.vault().open_sealed(&Place { account, execution, name: ENVIRONMENT }, &sealed)?;
-        serde_json::from_slice(&opened).map_err(|error| Error::corrupt("environment", error))
+        let sealed = Sealed { key_name: row.try_get(columns.key)?, ciphertext };
+        let opened = self.vault().open_sealed(&Place { account, execution, name: columns.name }, &sealed)?;
+        serde_json::from_slice(&opened).map_err(|error| Error::corrupt(columns.name, error))
     }
 }
+
+/// Where a sealed object stands, and the name it was sealed under.
+struct SealedColumns {
+    name: &'static str,
+    ciphertext: &'static str,
+    key: &'static str,
+}
+
+const SEALED_ENVIRONMENT: SealedColumns =
+    SealedColumns { name: ENVIRONMENT, ciphertext: "environment_ciphertext", key: "environment_key" };
+const SEALED_CREDENTIALS: SealedColumns =
+    SealedColumns { name: CREDENTIALS, ciphertext: "credentials_ciphertext", key: "credentials_key" };
 
 /// An execution that is about to be written.
 pub(crate) struct NewExecution<'a> {

@@ -224,6 +224,8 @@ fn submission() -> Submission {
         outputs: Vec::new(),
         priority: 0,
         metadata: std::collections::BTreeMap::new(),
+        umask: rgrid_core::submission::UMASK,
+        dependencies: None,
     }
     .parse()
     .unwrap()

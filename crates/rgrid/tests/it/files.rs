@@ -263,3 +263,28 @@ fn a_script_run_from_another_folder_leaves_its_files_where_python_would() {
     assert_eq!(project.read("work/here.txt"), "x");
     assert!(!Path::new(&project.path("code/here.txt")).exists());
 }
+
+#[test]
+fn files_are_made_with_the_umask_of_whoever_runs_the_script() {
+    use std::os::unix::fs::PermissionsExt as _;
+    const WRITES: &str = "\
+import os, sys
+for name in sys.argv[1:]:
+    open(name, 'w').close()
+os.chmod(sys.argv[1], 0o755)
+";
+    let project = Project::with(&[("s.py", WRITES)]);
+    for umask in ["077", "002", "022"] {
+        let modes = |by: &str| {
+            let line = format!("umask {umask} && {by} s.py {umask}.chosen {umask}.left");
+            Ended::of(project.shell(&line).output().unwrap()).printed("");
+            ["chosen", "left"].map(|name| {
+                let file = project.path(&format!("{umask}.{name}"));
+                let mode = fs::metadata(&file).unwrap().permissions().mode() & 0o7777;
+                fs::remove_file(file).unwrap();
+                format!("{mode:o}")
+            })
+        };
+        assert_eq!(modes("rgrid run"), modes("python3"), "umask {umask}");
+    }
+}

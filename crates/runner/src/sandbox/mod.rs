@@ -31,6 +31,8 @@ pub struct JobSpec {
     pub environment: Vec<(OsString, OsString)>,
     /// Its working directory, inside.
     pub cwd: PathBuf,
+    /// What is taken from the permission bits of the files that it makes.
+    pub umask: u32,
     /// What it may use.
     pub limits: JobLimits,
     /// False: only a loopback of its own.

@@ -55,6 +55,7 @@ async fn try_out(sandbox: &Sandbox, config: &SandboxConfig) -> Result<(), Sandbo
         command: vec![TRIAL.into()],
         environment: Vec::new(),
         cwd: "/".into(),
+        umask: 0o022,
         limits: JobLimits { cpu_millis: 1000, memory_bytes: 256 << 20, disk_bytes: 1 << 20, processes: 16 },
         network: false,
         slot: 0,

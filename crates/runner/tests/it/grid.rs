@@ -112,6 +112,8 @@ impl Grid {
             priority: 0,
             metadata: BTreeMap::new(),
             follow: true,
+            umask: None,
+            dependencies: None,
         };
         Script { body, blobs: BTreeMap::new() }.file(&path, text.as_bytes())
     }

@@ -162,6 +162,7 @@ impl Ground {
             command: [HOSTILE].iter().chain(job.words).map(OsString::from).collect(),
             environment: job.environment.iter().map(|(name, value)| (name.into(), value.into())).collect(),
             cwd: "/place".into(),
+            umask: 0o022,
             limits: job.limits,
             network: job.network,
             slot: job.slot,

@@ -255,6 +255,8 @@ pub(crate) fn script(bytes: &[u8]) -> CreateExecution {
         priority: 0,
         metadata: BTreeMap::from([("team".to_owned(), "blue".to_owned())]),
         follow: false,
+        umask: None,
+        dependencies: None,
     }
 }
 

@@ -72,6 +72,8 @@ pub(crate) fn submission(files: &[&[u8]], stdin: bool) -> Submission {
         outputs: Vec::new(),
         priority: 0,
         metadata: BTreeMap::new(),
+        umask: rgrid_core::submission::UMASK,
+        dependencies: None,
     };
     draft.parse().unwrap()
 }

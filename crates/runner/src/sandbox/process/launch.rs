@@ -32,9 +32,6 @@ pub const LAUNCH_ARGUMENT: &str = "sandbox-launch";
 /// How much more likely than a system service a job is to be chosen when memory runs out.
 const OOM_SCORE: &str = "500";
 
-/// What is taken from the permission bits of a script's new files: what shells have by default.
-const SCRIPT_UMASK: nix::libc::mode_t = 0o022;
-
 /// A step that failed, and what the kernel said.
 type Failure = (&'static str, io::Error);
 
@@ -201,8 +198,8 @@ impl Prepared {
         if guards::holds(&guards::SECCOMP) {
             step(5, kernel::install_filter(&self.filter))?;
         }
-        // The grid's own files are nobody else's business; a script's are made as in anybody's shell.
-        nix::sys::stat::umask(Mode::from_bits_truncate(SCRIPT_UMASK));
+        // The grid's own files are nobody else's business; a script's are made as in its user's shell.
+        nix::sys::stat::umask(Mode::from_bits_truncate(self.plan.umask));
         step(6, restore_signals())?;
         step(6, nix::unistd::execve(&self.program, &self.arguments, &self.environment))
     }

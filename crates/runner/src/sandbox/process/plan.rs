@@ -17,6 +17,8 @@ pub(super) struct Plan {
     pub(super) environment: Vec<(OsString, OsString)>,
     /// Its working directory.
     pub(super) cwd: OsString,
+    /// What is taken from the permission bits of new files.
+    pub(super) umask: u32,
     /// The user and group to become; as an ordinary user there is nothing to change.
     pub(super) user: Option<(u32, u32)>,
     /// RLIMIT_NPROC.

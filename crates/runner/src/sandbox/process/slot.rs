@@ -67,6 +67,7 @@ impl Occupied {
             command: job.command,
             environment: job.environment,
             cwd: job.cwd.into_os_string(),
+            umask: job.umask,
             user: machine.instance.job_uid(self.number),
             processes: u64::from(match machine.cgroups {
                 Some(_) => job.limits.processes,

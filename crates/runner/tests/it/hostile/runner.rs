@@ -37,6 +37,7 @@ pub(crate) fn run(data_folder: PathBuf, marker: OsString) -> ExitCode {
             command: vec!["/opt/tests/hostile".into(), "wait-deaf".into(), marker],
             environment: Vec::new(),
             cwd: "/".into(),
+            umask: 0o022,
             limits: JobLimits {
                 cpu_millis: 1000,
                 memory_bytes: 256 << 20,
