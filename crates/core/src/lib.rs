@@ -19,6 +19,7 @@ pub mod requires_python;
 pub mod retry;
 pub mod runtime;
 pub mod secret;
+pub mod sizes;
 pub mod submission;
 pub mod worker;
 

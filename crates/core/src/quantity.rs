@@ -63,6 +63,11 @@ pub fn parse_cpu(text: &str) -> Result<u32, QuantityError> {
     if !(1.0..=1_000_000.0).contains(&millis) { Err(error()) } else { Ok(millis as u32) }
 }
 
+/// Writes cores as `parse_cpu` reads them: `2`, `0.5`.
+pub fn format_cpu(millis: u32) -> String {
+    (f64::from(millis) / 1000.0).to_string()
+}
+
 /// Reads a length of time: `90` (seconds), `1.5s`, `250ms`, `10m`, `1h30m`, `2d`.
 pub fn parse_duration(text: &str) -> Result<Duration, QuantityError> {
     let error = || QuantityError { text: text.to_owned(), expected: "a time such as 90, 10m or 1h30m" };
@@ -150,6 +155,7 @@ mod tests {
     fn cpus_read_as_people_write_them() {
         assert_eq!(parse_cpu("0.5"), Ok(500));
         assert_eq!(parse_cpu("500m"), Ok(500));
+        assert_eq!((format_cpu(500), format_cpu(2000)), ("0.5".to_owned(), "2".to_owned()));
         assert!(parse_cpu("0").is_err() && parse_cpu("2x").is_err());
     }
 }

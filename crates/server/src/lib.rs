@@ -19,12 +19,14 @@ mod polls;
 mod rates;
 mod routes;
 mod signing;
+mod sizes;
 mod state;
 mod version;
 mod waiting;
 
 use std::time::Duration;
 
+use rgrid_core::worker::Capacity;
 use rgrid_store::Store;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -42,6 +44,9 @@ pub struct Config {
     pub version: String,
     /// How many and how slow connections may be.
     pub bounds: Bounds,
+    /// The largest worker that could be added; `None` when none can. What is larger than that and than every worker is
+    /// refused.
+    pub largest_type: Option<Capacity>,
 }
 
 /// At shutdown, requests that are still being answered get this long.

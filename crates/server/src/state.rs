@@ -19,6 +19,7 @@ use crate::nudges::Nudges;
 use crate::polls::Polls;
 use crate::rates::Rates;
 use crate::signing::Signer;
+use crate::sizes::Sizes;
 use crate::{Config, drains, follow, heartbeats, metrics, nudges, polls, routes};
 
 /// A handle to the state of one replica.
@@ -29,6 +30,7 @@ pub(crate) struct Shared {
     pub(crate) store: Store,
     pub(crate) version: String,
     pub(crate) bounds: Bounds,
+    pub(crate) sizes: Sizes,
     pub(crate) signer: Signer,
     pub(crate) remembered: Remembered,
     pub(crate) rates: Rates,
@@ -67,6 +69,7 @@ pub(crate) async fn start(
     let (heartbeats, arriving) = Heartbeats::new();
     let app = App(Arc::new(Shared {
         signer: Signer::new(&store.derived_keys(SIGNING)),
+        sizes: Sizes::new(config.largest_type),
         store,
         remembered: Remembered::default(),
         rates: Rates::default(),

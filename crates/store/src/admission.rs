@@ -73,6 +73,13 @@ impl Store {
         Ok(CreatedRow { execution, missing, replayed: true })
     }
 
+    /// What a request with the same idempotency key made, if one came before.
+    pub async fn made_before(&self, account: AccountId, key: &Idempotency) -> Result<Option<ExecutionId>> {
+        let mut connection = self.pool().acquire().await?;
+        let made = idempotency::remembered(&mut connection, account, key).await?;
+        made.map(|made| row::parsed("idempotency key", &made)).transpose()
+    }
+
     /// Submits the same again, as a new execution. Only for one that has ended.
     pub async fn retry_execution(
         &self,
@@ -81,13 +88,10 @@ impl Store {
         idempotency: Option<Idempotency>,
     ) -> Result<CreatedRow> {
         // A repetition is answered first: what it made may be what `last` names by now, and is not to be retried.
-        if let Some(key) = &idempotency {
-            let mut connection = self.pool().acquire().await?;
-            let made = idempotency::remembered(&mut connection, account, key).await?;
-            drop(connection);
-            if let Some(made) = made {
-                return self.replay(account, row::parsed("idempotency key", &made)?).await;
-            }
+        if let Some(key) = &idempotency
+            && let Some(made) = self.made_before(account, key).await?
+        {
+            return self.replay(account, made).await;
         }
         let execution = self.execution(account, id).await?;
         if !execution.status.is_terminal() {

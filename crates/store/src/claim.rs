@@ -12,7 +12,7 @@ use rgrid_core::id::{AccountId, BatchId, ExecutionId, WorkerId};
 use rgrid_core::placement::{self, Candidate, Load, Offer};
 use rgrid_core::submission::Submission;
 use rgrid_core::worker::Capacity;
-use rgrid_core::{Timestamp, limits};
+use rgrid_core::{Timestamp, limits, sizes};
 use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, Row};
 
@@ -215,7 +215,7 @@ async fn offers(connection: &mut PgConnection, polls: &BTreeMap<WorkerId, Poll>)
 }
 
 async fn heads(connection: &mut PgConnection, offers: &[Offer]) -> Result<Vec<Head>> {
-    let sizes = largest(offers);
+    let sizes = sizes::largest(offers.iter().map(|offer| offer.free));
     let slots: usize = offers.iter().map(|offer| offer.slots as usize).sum();
     let attempts = slots.min(limits::CLAIM_ATTEMPTS_MAX);
     let lanes = (attempts * LANES_PER_ATTEMPT).max(LANES_MIN);
@@ -229,18 +229,6 @@ async fn heads(connection: &mut PgConnection, offers: &[Offer]) -> Result<Vec<He
         .fetch_all(connection)
         .await?;
     rows.iter().map(Head::read).collect()
-}
-
-/// The sizes that no other contains: what fits any offer fits one of these.
-fn largest(offers: &[Offer]) -> Vec<Capacity> {
-    let mut sizes: Vec<Capacity> = Vec::new();
-    for offer in offers {
-        if !sizes.iter().any(|size| size.holds(&offer.free)) {
-            sizes.retain(|size| !offer.free.holds(size));
-            sizes.push(offer.free);
-        }
-    }
-    sizes
 }
 
 impl Head {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rgrid_core::id::WorkerId;
 use rgrid_core::worker::{Capacity, LimitGrade, WorkerStatus, WorkerStep, sources};
-use rgrid_core::{Timestamp, limits};
+use rgrid_core::{Timestamp, limits, sizes};
 use sqlx::postgres::PgRow;
 use sqlx::{PgConnection, Row};
 
@@ -176,6 +176,20 @@ impl Store {
         let answers = directives::read(&mut transaction, &workers).await?;
         transaction.commit().await?;
         Ok(answers)
+    }
+
+    /// The sizes of the workers that count for what can ever be held ([`sizes::counts`]), each once.
+    pub async fn worker_sizes(&self) -> Result<Vec<Capacity>> {
+        let counting: Vec<&str> = WorkerStatus::ALL
+            .into_iter()
+            .filter(|status| sizes::counts(*status))
+            .map(WorkerStatus::as_str)
+            .collect();
+        let rows = sqlx::query(include_str!("../queries/workers/sizes.sql"))
+            .bind(counting)
+            .fetch_all(self.pool())
+            .await?;
+        rows.iter().map(capacity).collect()
     }
 
     /// All that are not terminated, and those terminated within the last hour; oldest first.

@@ -99,19 +99,18 @@ impl Grid {
         let key = self.key(&store, account).await?;
         let url = format!("http://{address}");
 
+        let policy = self.policy()?;
         let (api_stop, fleet_stop) = (CancellationToken::new(), CancellationToken::new());
         let api_config = rgrid_server::Config {
             public_url: None,
             version: VERSION.to_owned(),
             bounds: rgrid_server::Bounds::default(),
+            largest_type: Some(policy.new_worker),
         };
         let mut api = tokio::spawn(rgrid_server::run(api_config, store.clone(), listener, api_stop.clone()));
         let retire = CancellationToken::new();
-        let fleet_config = rgrid_orchestrator::Config {
-            holder: HOLDER.to_owned(),
-            policy: self.policy()?,
-            retire: retire.clone(),
-        };
+        let fleet_config =
+            rgrid_orchestrator::Config { holder: HOLDER.to_owned(), policy, retire: retire.clone() };
         let mut fleet =
             tokio::spawn(rgrid_orchestrator::run(fleet_config, store.clone(), local, fleet_stop.clone()));
 

@@ -33,6 +33,8 @@ async fn serve(config: ApiConfig, shutdown: CancellationToken) -> anyhow::Result
         public_url: config.public_url,
         version: env!("CARGO_PKG_VERSION").to_owned(),
         bounds,
+        // No provider of servers is in this version: workers join by themselves.
+        largest_type: None,
     };
     rgrid_server::run(server, store.clone(), listener, shutdown).await?;
     store.close().await;

@@ -87,6 +87,15 @@ while True:
 }
 
 #[test]
+fn what_this_machine_can_never_hold_is_refused_with_what_it_can() {
+    let project = Project::with(&[("s.py", "print('never')\n")]);
+    let ended = project.run(&["--memory", "100T", "s.py"]);
+    assert_eq!((ended.code, ended.stdout.as_str()), (Some(126), ""), "{}", ended.stderr);
+    assert!(ended.stderr.contains("memory: 100T asked, and the largest worker has "), "{}", ended.stderr);
+    assert!(ended.next().starts_with("ask for at most --memory "), "{}", ended.stderr);
+}
+
+#[test]
 fn a_scripts_own_124_is_told_from_a_time_limit() {
     let project = Project::with(&[
         ("own.py", "import sys\nsys.exit(124)\n"),

@@ -75,6 +75,7 @@ impl Grid {
             public_url: None,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             bounds: rgrid_server::Bounds::default(),
+            largest_type: None,
         };
         let data = TempDir::new().unwrap();
         let token = store.create_join_token(None, Duration::from_secs(60)).await.unwrap();

@@ -21,7 +21,7 @@ use crate::error::Refused;
 use crate::parse::{Body, IdempotencyKey, Named, Parameters, page_items, without_nul};
 use crate::routes::blobs;
 use crate::state::App;
-use crate::{bodies, waiting};
+use crate::{bodies, sizes, waiting};
 
 /// The longest text that can name an execution: a full id, with room for a slip of the finger.
 const NAME_BYTES_MAX: usize = 64;
@@ -73,6 +73,7 @@ pub(crate) async fn create(
 ) -> Result<(StatusCode, Json<Created>), Refused> {
     let submission = body.value.parse()?;
     let idempotency = key.map(|key| Idempotency { route: "POST /executions", key, body_sha256: body.sha256 });
+    sizes::check(&app, member.account(), &submission.wanted, idempotency.as_ref()).await?;
     let row =
         app.store.create_execution(member.account(), &submission, body.value.follow, idempotency).await?;
     created(&app, member.account(), row).await
@@ -179,6 +180,8 @@ pub(crate) async fn retry(
     let body_sha256 = Sha256::digest(id.as_bytes()).into();
     let idempotency = key.map(|key| Idempotency { route: "POST /executions/{id}/retry", key, body_sha256 });
     let id = resolve(&app, member.account(), &id).await?;
+    let wanted = app.store.execution(member.account(), id).await?.wanted;
+    sizes::check(&app, member.account(), &wanted, idempotency.as_ref()).await?;
     let row = app.store.retry_execution(member.account(), id, idempotency).await?;
     created(&app, member.account(), row).await
 }

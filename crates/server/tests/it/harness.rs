@@ -41,7 +41,12 @@ impl Replica {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let shutdown = CancellationToken::new();
-        let config = rgrid_server::Config { public_url: None, version: VERSION.to_owned(), bounds };
+        let config = rgrid_server::Config {
+            public_url: None,
+            version: VERSION.to_owned(),
+            bounds,
+            largest_type: None,
+        };
         let serving = tokio::spawn(rgrid_server::run(config, store, listener, shutdown.clone()));
         Self { url, shutdown, serving }
     }

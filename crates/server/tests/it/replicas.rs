@@ -41,6 +41,7 @@ impl Doomed {
                 public_url: None,
                 version: VERSION.to_owned(),
                 bounds: Bounds::default(),
+                largest_type: None,
             };
             tokio::spawn(rgrid_server::run(config, store, listener, CancellationToken::new()));
             url

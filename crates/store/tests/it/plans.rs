@@ -45,7 +45,7 @@ const HOT_BESIDE: [(&str, &str); 8] = [
 ];
 
 /// Asked now and then by people, or once in a life.
-const COLD: [(&str, &str); 23] = [
+const COLD: [(&str, &str); 24] = [
     ("accounts/by_name", "an operator's command"),
     ("accounts/create", "an operator's command"),
     ("accounts/list", "an operator's command"),
@@ -66,6 +66,7 @@ const COLD: [(&str, &str); 23] = [
     ("workers/lock_token", "once in the life of a worker"),
     ("workers/make_static", "once in the life of a worker"),
     ("workers/make_token", "once in the life of a worker"),
+    ("workers/sizes", "once a second at most, and only while submissions name sizes"),
     ("workers/unlogged_commit", "reads no table"),
     ("workers/use_token", "once in the life of a worker"),
     ("queue/make_lane", "once in the life of a lane"),

@@ -124,6 +124,7 @@ impl Grid {
             public_url: None,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             bounds: rgrid_server::Bounds::default(),
+            largest_type: None,
         };
         tokio::spawn(rgrid_server::run(config, self.database.store(), listener, self.shutdown.clone()));
     }
