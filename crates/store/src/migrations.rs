@@ -19,6 +19,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (7, "stdin", include_str!("../migrations/0007_stdin.sql")),
     (8, "discarded objects", include_str!("../migrations/0008_discarded_objects.sql")),
     (9, "multipart uploads", include_str!("../migrations/0009_multipart_uploads.sql")),
+    (10, "dependencies", include_str!("../migrations/0010_dependencies.sql")),
 ];
 
 /// SQLSTATE of a table that is not there: sqlx's own, before the first migration.
