@@ -32,9 +32,14 @@ const NEEDED: &[Needed] = &[
         sign: &["python3-venv"],
         why: "the environment of a tool that tries the API",
     },
+    Needed { package: "docker.io", sign: &["dockerd", "docker"], why: "the docker sandbox" },
+    Needed { package: "debootstrap", sign: &["debootstrap"], why: "the image of the docker sandbox's tests" },
     Needed { package: "procps", sign: &["ps"], why: "tests look for left-over processes" },
     Needed { package: "git", sign: &["git"], why: "tidy asks it which files there are" },
 ];
+
+/// What only tests need that are run as root alone.
+const FOR_ROOT: &[&str] = &["docker.io", "debootstrap"];
 
 fn is_there(sign: &str) -> bool {
     if sign == "python3-venv" {
@@ -53,7 +58,39 @@ fn is_there(sign: &str) -> bool {
 
 pub(crate) fn ensure() -> Result<()> {
     packages()?;
+    image()?;
     schemathesis()
+}
+
+fn is_root() -> bool {
+    std::fs::metadata("/proc/self").is_ok_and(|own| std::os::unix::fs::MetadataExt::uid(&own) == 0)
+}
+
+/// A small Debian with Python, which tests give to an engine of their own: made from Debian's packages, once.
+fn image() -> Result<()> {
+    let folder = crate::root().join("target/tools/images");
+    let (file, aside, made) = (folder.join("debian.tar"), folder.join("debian.new"), folder.join("root"));
+    if !is_root() || file.exists() {
+        return Ok(());
+    }
+    eprintln!("making: {} (the image of the docker sandbox's tests)", file.display());
+    std::fs::create_dir_all(&folder)?;
+    run(Command::new("rm").arg("-rf").arg(&made))?;
+    run(Command::new("debootstrap")
+        .args(["--variant=minbase", "--include=python3,ca-certificates", "bookworm"])
+        .arg(&made))
+    .context("the tests need Debian's packages from its mirror")?;
+    let left_out =
+        ["var/cache/apt", "var/lib/apt/lists", "usr/share/doc", "usr/share/man", "usr/share/locale"];
+    run(Command::new("tar")
+        .args(left_out.map(|path| format!("--exclude=./{path}")))
+        .args(["--exclude=./dev/*", "--create", "--file"])
+        .arg(&aside)
+        .arg("--directory")
+        .arg(&made)
+        .arg("."))?;
+    run(Command::new("rm").arg("-rf").arg(&made))?;
+    Ok(std::fs::rename(&aside, &file)?)
 }
 
 /// What makes up requests from the API's document, in a virtual environment of its own, in pinned versions.
@@ -75,7 +112,12 @@ fn schemathesis() -> Result<()> {
 }
 
 fn packages() -> Result<()> {
-    let missing: Vec<&Needed> = NEEDED.iter().filter(|n| !n.sign.iter().all(|sign| is_there(sign))).collect();
+    let is_root = is_root();
+    let missing: Vec<&Needed> = NEEDED
+        .iter()
+        .filter(|n| is_root || !FOR_ROOT.contains(&n.package))
+        .filter(|n| !n.sign.iter().all(|sign| is_there(sign)))
+        .collect();
     if missing.is_empty() {
         return Ok(());
     }
@@ -83,8 +125,6 @@ fn packages() -> Result<()> {
         eprintln!("missing: {} ({})", needed.package, needed.why);
     }
     let packages: Vec<&str> = missing.iter().map(|n| n.package).collect();
-    let is_root =
-        std::fs::metadata("/proc/self").is_ok_and(|own| std::os::unix::fs::MetadataExt::uid(&own) == 0);
     if !is_root || !Path::new("/usr/bin/apt-get").exists() {
         bail!("the tests need them: sudo apt-get install -y {}", packages.join(" "));
     }

@@ -171,9 +171,10 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Erro
         allow_private_ranges: config.network.allow_private_ranges,
         blocked,
         bwrap: config.bwrap.clone(),
+        docker_socket: sandbox::DOCKER_SOCKET.into(),
         own_mounts: config.own_mounts,
     };
-    let sandbox = Sandbox::probe(&sandbox_config).await?;
+    let sandbox = Sandbox::process(&sandbox_config).await?;
     let workspaces = Arc::new(Workspaces::open(sandbox.clone(), slots).map_err(folder)?);
     make_ahead(&workspaces, slots);
     let cache_bytes = CACHE_BYTES_MAX.min(machine.capacity.disk_bytes / 100 * CACHE_DISK_PERCENT);

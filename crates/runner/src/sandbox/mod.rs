@@ -1,20 +1,145 @@
 //! The sandbox: runs one command so that it sees its workspace and nothing else, within its limits.
 //!
-//! This file holds the words: what a job asks for, how it ended, what can go wrong. `probe` finds out what this
-//! machine can do; `process` is the way it is done (bubblewrap, one file per kernel mechanism).
+//! This file holds the words: what a job asks for, how it ended, what can go wrong, and the choice of two ways. `probe`
+//! finds out what this machine can do; `process` is one way (bubblewrap, one file per kernel mechanism), `docker` the other
+//! (a container of the Docker Engine).
 
 use std::ffi::OsString;
+use std::io;
 use std::net::IpAddr;
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use rgrid_api::workers::SandboxBody;
+
+mod conclusion;
+mod docker;
 mod place;
 mod probe;
 mod process;
+mod running;
 
+pub use docker::SOCKET as DOCKER_SOCKET;
 pub use place::Place;
 pub use process::launch::{LAUNCH_ARGUMENT, launch_main};
-pub use process::{RunningJob, Sandbox, keep_mounts_to_itself, no_hard_disk};
+pub use process::{keep_mounts_to_itself, no_hard_disk};
+pub use running::RunningJob;
+
+/// What can run jobs on this machine: one of two ways.
+#[derive(Debug, Clone)]
+pub enum Sandbox {
+    /// Bubblewrap.
+    Process(process::Sandbox),
+    /// A container for each job.
+    Docker(docker::Sandbox),
+}
+
+impl Sandbox {
+    /// The process sandbox, after it was tried.
+    ///
+    /// # Errors
+    /// When this machine cannot have it; the text says why.
+    pub async fn process(config: &SandboxConfig) -> Result<Self, SandboxError> {
+        process::Sandbox::probe(config).await.map(Self::Process)
+    }
+
+    /// The docker sandbox, of an engine that answers.
+    ///
+    /// # Errors
+    /// When there is none; the text says why.
+    pub async fn docker(config: &SandboxConfig) -> Result<Self, SandboxError> {
+        docker::Sandbox::open(config).await.map(Self::Docker)
+    }
+
+    /// How it isolates and limits.
+    #[must_use]
+    pub fn describe(&self) -> SandboxBody {
+        match self {
+            Self::Process(process) => process.describe(),
+            Self::Docker(docker) => docker.describe(),
+        }
+    }
+
+    /// The user and group of a slot's jobs, where the runner may choose them: as root one per slot, never its own.
+    #[must_use]
+    pub fn job_uid(&self, slot: u32) -> Option<(u32, u32)> {
+        match self {
+            Self::Process(process) => process.job_uid(slot),
+            Self::Docker(docker) => docker.job_uid(slot),
+        }
+    }
+
+    /// Where workspaces of a slot lie whose disk is watched.
+    #[must_use]
+    pub fn workspace_folder(&self, slot: u32) -> PathBuf {
+        match self {
+            Self::Process(process) => process.workspace_folder(slot),
+            Self::Docker(docker) => docker.workspace_folder(slot),
+        }
+    }
+
+    /// A place for the workspace of a slot's job that may use `bytes` of disk: a file system of its own, where disk
+    /// limits are hard.
+    ///
+    /// # Errors
+    /// When a file system cannot be made.
+    pub fn place(&self, slot: u32, bytes: u64) -> io::Result<Place> {
+        match self {
+            Self::Process(process) => process.place(slot, bytes),
+            Self::Docker(docker) => docker.place(slot, bytes),
+        }
+    }
+
+    /// A folder for what the runner writes beside a job, out of its sight and its limits.
+    #[must_use]
+    pub fn spool_folder(&self) -> PathBuf {
+        match self {
+            Self::Process(process) => process.spool_folder(),
+            Self::Docker(docker) => docker.spool_folder(),
+        }
+    }
+
+    /// Makes a folder ready to be a job's root, ahead of [`start`](Self::start), which otherwise does it.
+    ///
+    /// # Errors
+    /// When something is in the way.
+    pub fn prepare_root(&self, root: &Path) -> io::Result<()> {
+        match self {
+            Self::Process(process) => process.prepare_root(root),
+            Self::Docker(_) => Ok(()), // the image brings its own
+        }
+    }
+
+    /// Makes sure that an image is here: where its Python is, and exactly which image it is now.
+    ///
+    /// # Errors
+    /// When it cannot be had, or has no Python.
+    pub async fn find_image(&self, name: &str) -> Result<(PathBuf, String), SandboxError> {
+        match self {
+            Self::Process(_) => Err(SandboxError::Refused("an image needs the docker sandbox".to_owned())),
+            Self::Docker(docker) => docker.find_image(name).await,
+        }
+    }
+
+    /// Starts a job; returns when its program runs.
+    ///
+    /// # Errors
+    /// When it cannot be started; nothing of it runs then.
+    pub async fn start(&self, job: JobSpec) -> Result<RunningJob, SandboxError> {
+        match self {
+            Self::Process(process) => process.start(job).await,
+            Self::Docker(docker) => docker.start(job).await,
+        }
+    }
+
+    /// Gives back what the machine lent: namespaces, rules, groups. Jobs must have ended.
+    pub async fn close(self) {
+        match self {
+            Self::Process(process) => process.close().await,
+            Self::Docker(docker) => docker.close().await,
+        }
+    }
+}
 
 /// One command to run, with everything it may see and use.
 #[derive(Debug)]
@@ -39,6 +164,12 @@ pub struct JobSpec {
     pub network: bool,
     /// Which of the runner's slots it takes; one job at a time in each.
     pub slot: u32,
+    /// The container image it runs in; only in the docker sandbox.
+    pub image: Option<String>,
+    /// What its container is called. Not used twice at a time on one machine.
+    pub name: String,
+    /// What its container says of it to people, name and value.
+    pub labels: Vec<(String, String)>,
     /// Its standard input.
     pub stdin: OwnedFd,
     /// Its standard output.
@@ -77,6 +208,8 @@ pub struct SandboxConfig {
     pub blocked: Vec<IpAddr>,
     /// Where bubblewrap is, when it is not on `PATH`.
     pub bwrap: Option<PathBuf>,
+    /// Where the Docker Engine listens.
+    pub docker_socket: PathBuf,
     /// What this process mounts is in a namespace of its own, see [`keep_mounts_to_itself`]: without it the disk of jobs
     /// is watched.
     pub own_mounts: bool,
@@ -124,7 +257,7 @@ pub enum SandboxError {
         /// What was being done.
         step: String,
         /// What the kernel said.
-        source: std::io::Error,
+        source: io::Error,
     },
     /// The sandbox ended before the program inside had started; the text is what bubblewrap said.
     #[error("the sandbox did not start: {0}")]
@@ -135,13 +268,13 @@ pub enum SandboxError {
         /// What was being done.
         step: String,
         /// What the kernel said.
-        source: std::io::Error,
+        source: io::Error,
     },
 }
 
 impl SandboxError {
     /// Wraps what the system said about a step on the host's side.
-    pub(crate) fn system(step: impl Into<String>) -> impl FnOnce(std::io::Error) -> Self {
+    pub(crate) fn system(step: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
         let step = step.into();
         move |source| Self::System { step, source }
     }

@@ -23,8 +23,15 @@ impl Place {
         Self(Kind::Watched(folder))
     }
 
-    pub(super) fn hard(disks: Arc<Disks>, bytes: u64) -> io::Result<Self> {
-        Ok(Self(Kind::Hard(Some(disks.take(bytes)?), disks)))
+    /// A file system of its own, where disk limits are hard; else this folder, which is made.
+    pub(super) fn take(disks: Option<&Arc<Disks>>, watched: PathBuf, bytes: u64) -> io::Result<Self> {
+        match disks {
+            Some(disks) => Ok(Self(Kind::Hard(Some(disks.take(bytes)?), Arc::clone(disks)))),
+            None => {
+                std::fs::create_dir_all(&watched)?;
+                Ok(Self::watched(watched))
+            }
+        }
     }
 
     /// The folder in which the workspace is to be made.

@@ -13,7 +13,7 @@ const TRIAL: &str = "/usr/bin/true";
 
 impl Sandbox {
     /// Finds out what this machine can do, by doing it.
-    pub async fn probe(config: &SandboxConfig) -> Result<Self, SandboxError> {
+    pub(super) async fn probe(config: &SandboxConfig) -> Result<Self, SandboxError> {
         let bwrap = find_bwrap(config)?;
         let sandbox = Self::assemble(config, bwrap).await?;
         match try_out(&sandbox, config).await {
@@ -59,6 +59,9 @@ async fn try_out(sandbox: &Sandbox, config: &SandboxConfig) -> Result<(), Sandbo
         limits: JobLimits { cpu_millis: 1000, memory_bytes: 256 << 20, disk_bytes: 1 << 20, processes: 16 },
         network: false,
         slot: 0,
+        image: None,
+        name: String::new(),
+        labels: Vec::new(),
         stdin,
         stdout,
         stderr,

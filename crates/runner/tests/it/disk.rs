@@ -57,7 +57,7 @@ fn a_job_sees_its_disk_full_and_the_next_finds_it_empty() {
         let ended = ground.start_in(root, Job { limits, ..job(&["fill", "/place/a", &much]) }).await.unwrap();
         assert_eq!(ended.finish().await.stdout, "done\n");
         ground.vacate();
-        ground.sandbox.close().await;
+        ground.close().await;
     });
 }
 
@@ -73,6 +73,6 @@ fn a_disk_that_cannot_be_bounded_is_watched_and_said_to_be() {
         let ended = ground.start_in(root, Job { limits: LIMITS, ..job(&words) }).await.unwrap();
         let ended = ended.finish().await;
         assert!(ended.end.disk_full && ended.end.exit != JobExit::Exited(0), "{ended:?}");
-        ground.sandbox.close().await;
+        ground.close().await;
     });
 }

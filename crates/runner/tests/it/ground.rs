@@ -2,6 +2,7 @@
 //! it as root, and the same test again as an ordinary user.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+use std::cell::Cell;
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::future::Future;
@@ -11,6 +12,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, OnceLock};
 
 use nix::mount::{MsFlags, mount};
@@ -20,6 +22,8 @@ use rgrid_runner::sandbox::{
     JobEnd, JobLimits, JobSpec, Place, RunningJob, Sandbox, SandboxConfig, SandboxError,
 };
 use tempfile::TempDir;
+
+use crate::engine::{IMAGE, engine};
 
 /// Where the hostile program lies inside.
 pub(crate) const HOSTILE: &str = "/opt/tests/hostile";
@@ -44,6 +48,11 @@ pub(crate) struct Ground {
     pub(crate) sandbox: Sandbox,
     pub(crate) folder: TempDir,
     pub(crate) root: bool,
+    /// Jobs run in containers.
+    pub(crate) docker: bool,
+    /// In the names of its containers.
+    name: String,
+    jobs: AtomicU32,
     launcher: PathBuf,
     places: Mutex<Vec<Place>>,
 }
@@ -87,12 +96,37 @@ impl Ground {
             allow_private_ranges: false,
             blocked: Vec::new(),
             bwrap: None,
+            docker_socket: rgrid_runner::sandbox::DOCKER_SOCKET.into(),
             // Of this test's world.
             own_mounts: Uid::effective().is_root(),
         };
         change(&mut config);
-        let sandbox = Sandbox::probe(&config).await.unwrap();
-        Self { sandbox, folder, root: Uid::effective().is_root(), launcher, places: Mutex::default() }
+        let docker = IN_CONTAINERS.get();
+        let sandbox = if docker {
+            config.docker_socket.clone_from(&engine().socket);
+            Sandbox::docker(&config).await.unwrap()
+        } else {
+            Sandbox::process(&config).await.unwrap()
+        };
+        let name = folder.path().file_name().unwrap().to_string_lossy().replace('.', "");
+        Self {
+            sandbox,
+            folder,
+            root: Uid::effective().is_root(),
+            docker,
+            name,
+            jobs: AtomicU32::new(0),
+            launcher,
+            places: Mutex::default(),
+        }
+    }
+
+    /// Ends it; nothing of its jobs is left.
+    pub(crate) async fn close(self) {
+        self.sandbox.close().await;
+        if self.docker {
+            assert_eq!(engine().containers(&self.name), "", "a container is left");
+        }
     }
 
     /// A fresh workspace for a slot's job, whose disk is watched.
@@ -128,6 +162,13 @@ impl Ground {
         fs::create_dir(&work).unwrap();
         if let Some((uid, gid)) = self.sandbox.job_uid(slot) {
             chown(&work, Some(uid), Some(gid)).unwrap();
+        }
+        if self.docker {
+            // As the runner makes them; the process sandbox would by itself.
+            for open in ["tmp", "var/tmp"] {
+                fs::create_dir_all(root.join(open)).unwrap();
+                fs::set_permissions(root.join(open), fs::Permissions::from_mode(0o1777)).unwrap();
+            }
         }
         root
     }
@@ -166,6 +207,9 @@ impl Ground {
             limits: job.limits,
             network: job.network,
             slot: job.slot,
+            image: self.docker.then(|| IMAGE.to_owned()),
+            name: format!("rgrid-{}-{}", self.name, self.jobs.fetch_add(1, Ordering::Relaxed)),
+            labels: Vec::new(),
             stdin: stdin.into(),
             stdout: stdout_inside.into(),
             stderr: stderr_inside.into(),
@@ -254,6 +298,36 @@ pub(crate) fn in_every_mode<F: Future<Output = ()>>(test: impl FnOnce() -> F) {
     }
 }
 
+thread_local! {
+    /// This thread's test runs its jobs in containers.
+    static IN_CONTAINERS: Cell<bool> = const { Cell::new(false) };
+}
+
+/// The same in both sandboxes: in the process sandbox as root and as an ordinary user, and as root in containers.
+pub(crate) fn in_every_sandbox<F: Future<Output = ()>>(test: impl Fn() -> F) {
+    let first_run = std::env::var_os(LAUNCHER_VARIABLE).is_none();
+    if first_run && Uid::effective().is_root() {
+        engine(); // its world is not to be one within this test's
+    }
+    in_every_mode(&test);
+    if first_run {
+        in_containers(test);
+    }
+}
+
+/// In containers alone, as root.
+pub(crate) fn in_containers<F: Future<Output = ()>>(test: impl FnOnce() -> F) {
+    if !Uid::effective().is_root() {
+        assert!(std::env::var_os("CI").is_none(), "an engine of the tests' own needs root");
+        return;
+    }
+    engine().enter();
+    IN_CONTAINERS.set(true);
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    runtime.block_on(test());
+    IN_CONTAINERS.set(false);
+}
+
 /// Only as root: what an ordinary user's sandbox does not have.
 pub(crate) fn as_root<F: Future<Output = ()>>(test: impl FnOnce() -> F) {
     if !Uid::effective().is_root() {
@@ -328,18 +402,15 @@ fn again_as_user() {
 
 /// Puts this thread, and all it starts, into a network of its own: a host with addresses of all kinds, and beyond it an
 /// "internet" of one machine.
-fn make_world() {
+pub(crate) fn make_world() {
     unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_FS).unwrap();
     let nothing: Option<&str> = None;
     mount(nothing, "/", nothing, MsFlags::MS_REC | MsFlags::MS_PRIVATE, nothing).unwrap();
-    let resolver = tempfile::NamedTempFile::new().unwrap();
-    fs::set_permissions(resolver.path(), fs::Permissions::from_mode(0o644)).unwrap();
-    mount(Some(resolver.path()), "/etc/resolv.conf", nothing, MsFlags::MS_BIND, nothing).unwrap();
     // A stub's real servers are not to be found in this world.
     if Path::new("/run/systemd/resolve").exists() {
         mount(Some("none"), "/run/systemd/resolve", Some("tmpfs"), MsFlags::empty(), nothing).unwrap();
     }
-    use_name_server(PRIVATE);
+    bind_resolver();
     let internet = elsewhere(None, || File::open("/proc/thread-self/ns/net").unwrap());
     ip(
         Some(&internet),
@@ -362,6 +433,15 @@ fn make_world() {
     INTERNET_NAMESPACE.with(|place| *place.borrow_mut() = Some(internet));
 }
 
+/// Gives this thread's world a `resolv.conf` of its own.
+pub(crate) fn bind_resolver() {
+    let resolver = tempfile::NamedTempFile::new().unwrap();
+    fs::set_permissions(resolver.path(), fs::Permissions::from_mode(0o644)).unwrap();
+    let nothing: Option<&str> = None;
+    mount(Some(resolver.path()), "/etc/resolv.conf", nothing, MsFlags::MS_BIND, nothing).unwrap();
+    use_name_server(PRIVATE);
+}
+
 /// Names are to be asked for there, as the host's `resolv.conf` says.
 pub(crate) fn use_name_server(address: &str) {
     if Uid::effective().is_root() {
@@ -372,6 +452,16 @@ pub(crate) fn use_name_server(address: &str) {
 
 thread_local! {
     static INTERNET_NAMESPACE: std::cell::RefCell<Option<File>> = const { std::cell::RefCell::new(None) };
+}
+
+/// The internet of this thread's world.
+pub(crate) fn internet() -> File {
+    INTERNET_NAMESPACE.with(|place| place.borrow().as_ref().unwrap().try_clone().unwrap())
+}
+
+/// This thread is in a world with that internet now.
+pub(crate) fn set_internet(internet: File) {
+    INTERNET_NAMESPACE.with(|place| *place.borrow_mut() = Some(internet));
 }
 
 /// Does something in a thread of another network: a given one, or a new one.
@@ -412,13 +502,23 @@ pub(crate) fn listen_everywhere() -> u16 {
     }
     let internet =
         INTERNET_NAMESPACE.with(|place| place.borrow().as_ref().map(|file| file.try_clone().unwrap()));
+    if IN_CONTAINERS.get() {
+        // One world for all of them.
+        static ONCE: std::sync::Once = std::sync::Once::new();
+        ONCE.call_once(|| listen_in(internet.as_ref(), port));
+    } else {
+        listen_in(internet.as_ref(), port);
+    }
+    port
+}
+
+fn listen_in(internet: Option<&File>, port: u16) {
     let everywhere = |port| SocketAddr::from(([0u16; 8], port)); // IPv4 too
     listen(everywhere(port));
-    elsewhere(internet.as_ref(), || {
+    elsewhere(internet, || {
         listen(everywhere(port));
         listen(everywhere(53));
     });
-    port
 }
 
 /// Answers one byte at this address.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rgrid_runner::sandbox::{JobExit, JobLimits};
 
-use crate::ground::{AMPLE, Ground, Job, in_every_mode, job};
+use crate::ground::{AMPLE, Ground, Job, in_every_sandbox, job};
 
 /// Whatever happens has happened by then, or never will.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -13,7 +13,7 @@ const MEBIBYTE: u64 = 1 << 20;
 
 #[test]
 fn a_job_that_eats_memory_is_ended_and_its_peak_is_known() {
-    in_every_mode(async || {
+    in_every_sandbox(async || {
         let ground = Ground::new(|_| {}).await;
         let mut beside = ground.start(Job { slot: 1, ..job(&["say", "here", "+", "wait"]) }).await.unwrap();
         beside.said("here").await;
@@ -29,25 +29,25 @@ fn a_job_that_eats_memory_is_ended_and_its_peak_is_known() {
         let ended = ground.run(Job { limits, ..job(&["eat", "30000000"]) }).await;
         assert_eq!((ended.end.exit, ended.end.out_of_memory), (JobExit::Exited(0), None));
         beside.running.kill().await;
-        ground.sandbox.close().await;
+        ground.close().await;
     });
 }
 
 #[test]
 fn a_job_whose_child_ate_the_memory_does_not_wait_for_it_for_ever() {
-    in_every_mode(async || {
+    in_every_sandbox(async || {
         let ground = Ground::new(|_| {}).await;
         let limits = JobLimits { memory_bytes: 64 * MEBIBYTE, ..AMPLE };
         let ended = ground.run(Job { limits, ..job(&["child-eats", "2000000000"]) }).await;
         assert_eq!(ended.end.exit, JobExit::Signalled(9), "{ended:?}");
         assert!(ended.end.out_of_memory.is_some(), "{ended:?}");
-        ground.sandbox.close().await;
+        ground.close().await;
     });
 }
 
 #[test]
 fn a_fork_bomb_stays_small_and_the_job_beside_it_forks_on() {
-    in_every_mode(async || {
+    in_every_sandbox(async || {
         let ground = Ground::new(|_| {}).await;
         let limits = JobLimits { processes: 20, ..AMPLE };
         let mut bomb = ground
@@ -59,13 +59,13 @@ fn a_fork_bomb_stays_small_and_the_job_beside_it_forks_on() {
         assert!((10..=20).contains(&made), "{made}");
         assert_eq!(ground.run(Job { slot: 1, ..job(&["fork", "15"]) }).await.stdout, "15\n");
         bomb.running.kill().await;
-        ground.sandbox.close().await;
+        ground.close().await;
     });
 }
 
 #[test]
 fn a_job_that_fills_its_disk_is_ended() {
-    in_every_mode(async || {
+    in_every_sandbox(async || {
         let ground = Ground::new(|_| {}).await;
         let limits = JobLimits { disk_bytes: 64 * MEBIBYTE, ..AMPLE };
         // One file: the write fails. Many files: it is ended, or the write fails.
@@ -79,13 +79,13 @@ fn a_job_that_fills_its_disk_is_ended() {
         assert!(ended.end.disk_full && ended.end.exit != JobExit::Exited(0), "{ended:?}");
         let ended = ground.run(Job { limits, ..job(&["fill", "/place/a", &half, "+", "exit", "1"]) }).await;
         assert!(!ended.end.disk_full && ended.stdout == "done\n", "{ended:?}");
-        ground.sandbox.close().await;
+        ground.close().await;
     });
 }
 
 #[test]
 fn a_job_does_not_get_more_shared_memory_than_memory() {
-    in_every_mode(async || {
+    in_every_sandbox(async || {
         let ground = Ground::new(|_| {}).await;
         let limits = JobLimits { memory_bytes: 64 * MEBIBYTE, ..AMPLE };
         let big = (96 * MEBIBYTE).to_string();
@@ -95,6 +95,6 @@ fn a_job_does_not_get_more_shared_memory_than_memory() {
             ended.end.out_of_memory.is_some() || ended.stdout.starts_with("refused: ENOSPC"),
             "{ended:?}"
         );
-        ground.sandbox.close().await;
+        ground.close().await;
     });
 }

@@ -2,6 +2,7 @@
 
 mod attempts;
 mod disk;
+mod engine;
 mod escapes;
 mod grid;
 mod ground;

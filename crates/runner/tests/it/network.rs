@@ -1,7 +1,7 @@
 //! What a job reaches, and what it must not. Every test runs as root and again as an ordinary user.
 
 use crate::ground::{
-    Ground, HOST, HOST_V6, INTERNET, INTERNET_V6, Job, PRIVATE, as_root, in_every_mode, job, listen,
+    Ground, HOST, HOST_V6, INTERNET, INTERNET_V6, Job, PRIVATE, as_root, in_every_sandbox, job, listen,
     listen_everywhere, use_name_server,
 };
 
@@ -33,7 +33,7 @@ async fn reach(ground: &Ground, slot: u32, addresses: &[&str], port: u16) -> Vec
 
 #[test]
 fn a_job_reaches_the_internet_but_no_address_of_the_host() {
-    in_every_mode(async || {
+    in_every_sandbox(async || {
         let port = listen_everywhere();
         let ground = Ground::new(|_| {}).await;
         assert_ne!(ground.sandbox.describe().network, "none");
@@ -47,25 +47,25 @@ fn a_job_reaches_the_internet_but_no_address_of_the_host() {
         }
         // And after all that the listener is still there.
         assert_eq!(reach(&ground, 1, &[INTERNET], port).await, ["done", "done"]);
-        ground.sandbox.close().await;
+        ground.close().await;
     });
 }
 
 #[test]
 fn a_job_reaches_private_addresses_only_when_the_operator_allows_it() {
-    in_every_mode(async || {
+    in_every_sandbox(async || {
         let port = listen_everywhere();
         let ground = Ground::new(|config| config.allow_private_ranges = true).await;
         assert_eq!(reach(&ground, 0, &[PRIVATE], port).await, ["done", "done"]);
         let said = reach(&ground, 0, HOST, port).await;
         assert!(said.iter().all(|line| line.starts_with("refused")), "{said:?}");
-        ground.sandbox.close().await;
+        ground.close().await;
     });
 }
 
 #[test]
 fn a_job_reaches_the_hosts_name_server_and_nothing_else_of_it() {
-    in_every_mode(async || {
+    in_every_sandbox(async || {
         listen_everywhere();
         let ground = Ground::new(|_| {}).await;
         let ended = ground.run(with_network(&["ask-for-a-name"])).await;
@@ -73,13 +73,13 @@ fn a_job_reaches_the_hosts_name_server_and_nothing_else_of_it() {
         assert_eq!(said[0], "done", "{ended:?}");
         assert!(said[1] == "done" || !ground.root, "{ended:?}"); // pasta passes on datagrams only
         assert!(said[2].starts_with("refused"), "{ended:?}");
-        ground.sandbox.close().await;
+        ground.close().await;
     });
 }
 
 #[test]
 fn a_job_reaches_a_name_server_that_listens_on_the_hosts_loopback_alone() {
-    in_every_mode(async || {
+    in_every_sandbox(async || {
         use_name_server("127.0.0.53");
         listen_everywhere();
         if nix::unistd::Uid::effective().is_root() {
@@ -91,37 +91,37 @@ fn a_job_reaches_a_name_server_that_listens_on_the_hosts_loopback_alone() {
         assert_eq!(said[0], "done", "{ended:?}");
         assert!(said[1] == "done" || !ground.root, "{ended:?}"); // pasta passes on datagrams only
         assert!(said[2].starts_with("refused"), "{ended:?}");
-        ground.sandbox.close().await;
+        ground.close().await;
     });
 }
 
 #[test]
 fn a_job_does_not_reach_what_the_grid_blocks() {
-    in_every_mode(async || {
+    in_every_sandbox(async || {
         let port = listen_everywhere();
         let ground = Ground::new(|config| config.blocked.push(INTERNET.parse().unwrap())).await;
         let said = reach(&ground, 0, &[INTERNET], port).await;
         assert!(said.iter().all(|line| line.starts_with("refused")), "{said:?}");
-        ground.sandbox.close().await;
+        ground.close().await;
     });
 }
 
 #[test]
 fn a_job_without_network_has_only_its_own_loopback() {
-    in_every_mode(async || {
+    in_every_sandbox(async || {
         let port = listen_everywhere();
         let ground = Ground::new(|_| {}).await;
         let internet = format!("{INTERNET}:{port}");
         let host = format!("127.0.0.1:{port}");
         let ended = ground.run(job(&["connect", &internet, "+", "connect", &host])).await;
         assert_eq!(ended.stdout, "refused: ENETUNREACH\nrefused: ECONNREFUSED\n");
-        ground.sandbox.close().await;
+        ground.close().await;
     });
 }
 
 #[test]
 fn a_job_does_not_reach_the_job_beside_it() {
-    in_every_mode(async || {
+    in_every_sandbox(async || {
         let ground = Ground::new(|_| {}).await;
         let mut other = ground.start(Job { slot: 1, ..with_network(&["listen", "7070"]) }).await.unwrap();
         other.said("listening").await;
@@ -130,7 +130,7 @@ fn a_job_does_not_reach_the_job_beside_it() {
         let said = reach(&ground, 0, &neighbours, 7070).await;
         assert!(said.iter().all(|line| line.starts_with("refused")), "{said:?}");
         other.running.kill().await;
-        ground.sandbox.close().await;
+        ground.close().await;
     });
 }
 
@@ -141,6 +141,6 @@ fn a_job_reaches_the_internet_of_today_as_root() {
         let ground = Ground::new(|_| {}).await;
         assert_eq!(ground.sandbox.describe().network, "veth");
         assert_eq!(reach(&ground, 0, &[INTERNET_V6], port).await, ["done", "done"]);
-        ground.sandbox.close().await;
+        ground.close().await;
     });
 }

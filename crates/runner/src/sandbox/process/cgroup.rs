@@ -127,7 +127,25 @@ impl Cgroups {
 
 /// Finds the hierarchy of a controller and makes the runner's group there: below its own group, else at the top.
 fn find(controller: &'static str, mounts: &str, own: &str, name: &str) -> Option<Hierarchy> {
-    for line in mounts.lines() {
+    for (version, mount, own_folder) in places(controller, mounts, own) {
+        for base in own_folder.into_iter().chain([mount]) {
+            let folder = base.join(name);
+            if prepare(version, controller, &base, &folder).is_ok() {
+                return Some(Hierarchy { controller, version, folder });
+            }
+        }
+    }
+    None
+}
+
+/// Where a hierarchy with this controller is mounted, and where in it is the group of the process whose `cgroup` file
+/// this is.
+fn places<'a>(
+    controller: &'a str,
+    mounts: &'a str,
+    own: &'a str,
+) -> impl Iterator<Item = (Version, PathBuf, Option<PathBuf>)> + 'a {
+    mounts.lines().filter_map(move |line| {
         let (place, kind) = line.split_once(" - ")?;
         let mut place = place.split(' ').skip(3);
         let (root, mount) = (place.next()?, Path::new(place.next()?));
@@ -136,7 +154,7 @@ fn find(controller: &'static str, mounts: &str, own: &str, name: &str) -> Option
         let version = match kind {
             "cgroup" if options.split(',').any(|option| option == controller) => Version::One,
             "cgroup2" if lists(&mount.join("cgroup.controllers"), controller) => Version::Two,
-            _ => continue,
+            _ => return None,
         };
         let own_path = own.lines().find_map(|line| {
             let (_, rest) = line.split_once(':')?;
@@ -149,14 +167,8 @@ fn find(controller: &'static str, mounts: &str, own: &str, name: &str) -> Option
         });
         let below = own_path.and_then(|path| path.strip_prefix(root.trim_end_matches('/')));
         let own_folder = below.map(|below| mount.join(below.trim_start_matches('/')));
-        for base in own_folder.into_iter().chain([mount.to_owned()]) {
-            let folder = base.join(name);
-            if prepare(version, controller, &base, &folder).is_ok() {
-                return Some(Hierarchy { controller, version, folder });
-            }
-        }
-    }
-    None
+        Some((version, mount.to_owned(), own_folder))
+    })
 }
 
 fn lists(file: &Path, controller: &str) -> bool {
@@ -226,11 +238,26 @@ fn limit(hierarchy: &Hierarchy, limits: &JobLimits) -> io::Result<()> {
 
 /// One job's groups. Each with whether it is this entry that removes the folder (version 2 has one for all).
 #[derive(Debug)]
-pub(super) struct JobCgroup {
+pub(in super::super) struct JobCgroup {
     folders: Vec<(Hierarchy, bool)>,
 }
 
 impl JobCgroup {
+    /// The groups in which somebody else has put a process: only to be read. `None` where its memory is not counted.
+    pub(in super::super) fn of_process(pid: Pid) -> Option<Self> {
+        let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
+        let own = fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
+        let found = |controller: &'static str| {
+            places(controller, &mounts, &own).find_map(|(version, _, folder)| {
+                let folder = folder.filter(|folder| folder.is_dir())?;
+                Some((Hierarchy { controller, version, folder }, false))
+            })
+        };
+        let folders: Vec<_> = CONTROLLERS.into_iter().chain([ACCOUNTING]).filter_map(found).collect();
+        let job = Self { folders };
+        job.of("memory").is_some().then_some(job)
+    }
+
     /// Sets its limits.
     pub(super) fn limit(&self, limits: &JobLimits) -> io::Result<()> {
         self.folders.iter().try_for_each(|(hierarchy, _)| limit(hierarchy, limits))
@@ -255,7 +282,7 @@ impl JobCgroup {
     }
 
     /// How many processes the kernel has killed here for want of memory.
-    pub(super) fn oom_kills(&self) -> u64 {
+    pub(in super::super) fn oom_kills(&self) -> u64 {
         let Some(memory) = self.of("memory") else { return 0 };
         let file = match memory.version {
             Version::One => "memory.oom_control",
@@ -265,7 +292,7 @@ impl JobCgroup {
     }
 
     /// The most memory that was charged at once.
-    pub(super) fn peak_memory_bytes(&self) -> Option<u64> {
+    pub(in super::super) fn peak_memory_bytes(&self) -> Option<u64> {
         let memory = self.of("memory")?;
         match memory.version {
             Version::One => number(&memory.folder.join("memory.max_usage_in_bytes")),
@@ -274,7 +301,7 @@ impl JobCgroup {
     }
 
     /// CPU time used so far.
-    pub(super) fn cpu_ms(&self) -> Option<u64> {
+    pub(in super::super) fn cpu_ms(&self) -> Option<u64> {
         if let Some(accounting) = self.of(ACCOUNTING) {
             return Some(number(&accounting.folder.join("cpuacct.usage"))? / 1_000_000);
         }

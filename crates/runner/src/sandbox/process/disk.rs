@@ -82,7 +82,11 @@ pub(in super::super) struct Disks {
 
 impl Disks {
     /// Makes the first one; fails with a fragment that says why there can be none.
-    pub(super) fn open(data_folder: &Path, slots: u32, own_mounts: bool) -> Result<Arc<Self>, String> {
+    pub(in super::super) fn open(
+        data_folder: &Path,
+        slots: u32,
+        own_mounts: bool,
+    ) -> Result<Arc<Self>, String> {
         if let Some(why) = no_hard_disk() {
             return Err(why.to_owned());
         }
@@ -105,8 +109,13 @@ impl Disks {
     }
 
     /// Whether something lies on one of these.
-    pub(super) fn holds(&self, path: &Path) -> bool {
+    pub(in super::super) fn holds(&self, path: &Path) -> bool {
         path.starts_with(&self.folder)
+    }
+
+    /// Where the one is mounted on which something lies.
+    pub(in super::super) fn point_of(&self, path: &Path) -> Option<PathBuf> {
+        Some(self.folder.join(path.strip_prefix(&self.folder).ok()?.components().next()?))
     }
 
     /// The folder on the machine's own disk in which all of them are.
@@ -144,7 +153,7 @@ impl Disks {
     }
 
     /// Unmounts those that nobody uses.
-    pub(super) fn close(&self) {
+    pub(in super::super) fn close(&self) {
         let free = std::mem::take(&mut *self.lock());
         drop(free);
     }

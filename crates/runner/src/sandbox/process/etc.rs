@@ -68,12 +68,9 @@ impl SlotEtc {
             fs::create_dir(folder.join(name))?;
             fs::set_permissions(folder.join(name), fs::Permissions::from_mode(0o755))?;
         }
-        let user = format!(
-            "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/nonexistent:/bin/false\n\
-             rgrid:x:{uid}:{gid}:rgrid:/:/bin/sh\n"
-        );
-        write(&folder.join("passwd"), &user)?;
-        write(&folder.join("group"), &format!("root:x:0:\nnogroup:x:65534:\nrgrid:x:{gid}:\n"))?;
+        let (passwd, group) = users(uid, gid);
+        write(&folder.join("passwd"), &passwd)?;
+        write(&folder.join("group"), &group)?;
         write(&folder.join("hostname"), &format!("{HOSTNAME}\n"))?;
         let hosts =
             format!("127.0.0.1 localhost {HOSTNAME}\n::1 localhost ip6-localhost ip6-loopback {HOSTNAME}\n");
@@ -110,6 +107,15 @@ impl SlotEtc {
         }
         write(&path, text)
     }
+}
+
+/// `passwd` and `group` with a user of this number.
+pub(in super::super) fn users(uid: u32, gid: u32) -> (String, String) {
+    let passwd = format!(
+        "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/nonexistent:/bin/false\n\
+         rgrid:x:{uid}:{gid}:rgrid:/:/bin/sh\n"
+    );
+    (passwd, format!("root:x:0:\nnogroup:x:65534:\nrgrid:x:{gid}:\n"))
 }
 
 fn write(path: &Path, text: &str) -> io::Result<()> {

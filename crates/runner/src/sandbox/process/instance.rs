@@ -15,7 +15,7 @@ const MEETING_PLACE: &str = "/run/rgrid";
 /// Runners on one machine. (The addresses after theirs are pasta's.)
 const INSTANCES_MAX: u32 = 63;
 /// Slots of one runner.
-pub(super) const SLOTS_MAX: u32 = 512;
+pub(in super::super) const SLOTS_MAX: u32 = 512;
 /// Users of jobs: above everything that distributions and container tools give away.
 const FIRST_UID: u32 = 1_900_000_000;
 /// Where that number means nothing (a container with few users).
@@ -23,7 +23,7 @@ const FIRST_UID_SMALL: u32 = 32_000;
 
 /// A number that is this process's alone.
 #[derive(Debug)]
-pub(super) struct Instance {
+pub(in super::super) struct Instance {
     number: u32,
     root: bool,
     path: PathBuf,
@@ -42,7 +42,7 @@ enum Found {
 
 impl Instance {
     /// Takes a number that is not among `taken`; returns also those of killed runners, held until they are cleaned up.
-    pub(super) fn take(
+    pub(in super::super) fn take(
         data_folder: &Path,
         root: bool,
         taken: &[u32],
@@ -96,12 +96,12 @@ impl Instance {
     }
 
     /// Gives the number back; nothing of it is left.
-    pub(super) fn release(&self) {
+    pub(in super::super) fn release(&self) {
         let _ = fs::remove_file(&self.path); // the lock goes with the descriptor in any case
     }
 
     /// Its number.
-    pub(super) fn number(&self) -> u32 {
+    pub(in super::super) fn number(&self) -> u32 {
         self.number
     }
 
@@ -111,12 +111,12 @@ impl Instance {
     }
 
     /// A number that no other slot of any runner here has.
-    pub(super) fn slot_number(&self, slot: u32) -> u32 {
+    pub(in super::super) fn slot_number(&self, slot: u32) -> u32 {
         self.number * SLOTS_MAX + slot
     }
 
     /// The user and group of a slot's jobs: its own as root, else there is no choice.
-    pub(super) fn job_uid(&self, slot: u32) -> Option<(u32, u32)> {
+    pub(in super::super) fn job_uid(&self, slot: u32) -> Option<(u32, u32)> {
         if !self.root {
             return None;
         }

@@ -2,127 +2,76 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde::Deserialize;
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
-use tokio::net::unix::OwnedWriteHalf;
+use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt, BufReader, Lines};
 use tokio::net::unix::pipe;
 use tokio::process::{Child, ChildStderr};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::super::{JobEnd, JobExit, JobSpec, SandboxError};
+use super::super::conclusion::{Counted, conclude};
+use super::super::running::RunningJob;
+use super::super::{JobEnd, JobSpec, SandboxError};
 use super::cgroup::JobCgroup;
-use super::plan::{Order, Report};
+use super::plan::Report;
 use super::slot::Occupied;
 use super::standby::Filled;
-use super::watch::{DiskBound, Exceeded, Watch};
+use super::watch::{DiskBound, Watch};
 
 /// How long bubblewrap and the launcher may take until the job's program runs.
 const START_DEADLINE: Duration = Duration::from_secs(30);
 /// What bubblewrap may say when it fails.
 const COMPLAINT_BYTES_MAX: u64 = 4096;
 
-/// A job that runs. Dropping it kills it.
-#[derive(Debug)]
-pub struct RunningJob {
-    orders: OwnedWriteHalf,
-    kill: CancellationToken,
-    end: watch::Receiver<Option<JobEnd>>,
-}
+type Reports = Lines<BufReader<tokio::net::unix::OwnedReadHalf>>;
 
-type Reports = tokio::io::Lines<BufReader<tokio::net::unix::OwnedReadHalf>>;
-
-impl RunningJob {
-    /// Hands the job to its sandbox and waits until the launcher has started the program.
-    pub(super) async fn start(job: JobSpec, mut occupied: Occupied) -> Result<Self, SandboxError> {
-        let (slot, root, limits) = (job.slot, job.root.clone(), job.limits);
-        let Filled { mut tree, stderr, info, control } = match occupied.fill(job).await {
-            Ok(filled) => filled,
-            Err(error) => {
-                occupied.vacate();
-                return Err(error);
-            }
-        };
-        let (reports, orders) = control.into_split();
-        let mut reports = BufReader::new(reports).lines();
-        let started =
-            tokio::time::timeout(START_DEADLINE, next_report(&mut reports)).await.unwrap_or_default();
-        match started {
-            Some(Report::Started) => {}
-            Some(Report::Failed { step, errno }) => {
-                tree.end().await;
-                occupied.vacate();
-                return Err(SandboxError::Launch { step, source: io::Error::from_raw_os_error(errno) });
-            }
-            Some(Report::Ended { .. }) | None => {
-                tree.kill();
-                let said = complaint(stderr).await;
-                tree.end().await;
-                occupied.vacate();
-                return Err(SandboxError::Broken(said));
-            }
+/// Hands the job to its sandbox and waits until the launcher has started the program.
+pub(super) async fn start(job: JobSpec, mut occupied: Occupied) -> Result<RunningJob, SandboxError> {
+    let (slot, root, limits) = (job.slot, job.root.clone(), job.limits);
+    let Filled { mut tree, stderr, info, control } = match occupied.fill(job).await {
+        Ok(filled) => filled,
+        Err(error) => {
+            occupied.vacate();
+            return Err(error);
         }
-        tree.first = first_process(info).await;
-        let (ended, end) = watch::channel(None);
-        let kill = CancellationToken::new();
-        let disk = match &occupied.machine.disks {
-            Some(disks) if disks.holds(&root) => DiskBound::Hard { host: disks.folder().to_owned() },
-            Some(_) | None => DiskBound::Watched,
-        };
-        let watch = Watch::new(slot, tree.first, root, limits, disk);
-        let supervisor = Supervisor { tree, reports, kill: kill.clone(), watch, occupied };
-        tokio::spawn(supervisor.run(ended));
-        Ok(Self { orders, kill, end })
+    };
+    let (reports, orders) = control.into_split();
+    let mut reports = BufReader::new(reports).lines();
+    let started = tokio::time::timeout(START_DEADLINE, next_report(&mut reports)).await.unwrap_or_default();
+    match started {
+        Some(Report::Started) => {}
+        Some(Report::Failed { step, errno }) => {
+            tree.end().await;
+            occupied.vacate();
+            return Err(SandboxError::Launch { step, source: io::Error::from_raw_os_error(errno) });
+        }
+        Some(Report::Ended { .. }) | None => {
+            tree.kill();
+            let said = complaint(stderr).await;
+            tree.end().await;
+            occupied.vacate();
+            return Err(SandboxError::Broken(said));
+        }
     }
-
-    /// Waits for the end; afterwards nothing of the job is left.
-    pub async fn wait(&mut self) -> JobEnd {
-        let lost = JobEnd {
-            exit: JobExit::Signalled(Signal::SIGKILL as u8),
-            out_of_memory: None,
-            disk_full: false,
-            peak_memory_bytes: None,
-            cpu_ms: None,
-        };
-        // The sender goes without a value only when the runtime itself is shut down.
-        self.end.wait_for(Option::is_some).await.map_or(lost, |end| end.unwrap_or(lost))
-    }
-
-    /// SIGINT to the main process, as Ctrl-C does it.
-    pub fn interrupt(&self) {
-        self.order(Order::Interrupt);
-    }
-
-    /// SIGTERM to every process.
-    pub fn terminate(&self) {
-        self.order(Order::Terminate);
-    }
-
-    fn order(&self, order: Order) {
-        // The socket's buffer holds thousands; when it is closed the job has ended.
-        let _ = self.orders.try_write(&[order.as_byte()]);
-    }
-
-    /// SIGKILL to every process; returns when nothing is left.
-    pub async fn kill(&self) {
-        self.kill.cancel();
-        // Ends at the latest with the supervisor itself.
-        let _ = self.end.clone().wait_for(Option::is_some).await;
-    }
+    tree.first = first_process(info).await;
+    let (ended, end) = watch::channel(None);
+    let kill = CancellationToken::new();
+    let disk = match &occupied.machine.disks {
+        Some(disks) if disks.holds(&root) => DiskBound::Hard { host: disks.folder().to_owned() },
+        Some(_) | None => DiskBound::Watched,
+    };
+    let watch = Watch::new(slot, tree.first, root, limits, disk);
+    let supervisor = Supervisor { tree, reports, kill: kill.clone(), watch, occupied };
+    tokio::spawn(supervisor.run(ended));
+    Ok(RunningJob::new(orders, kill, end))
 }
 
-impl Drop for RunningJob {
-    fn drop(&mut self) {
-        self.kill.cancel();
-    }
-}
-
-async fn next_report(reports: &mut Reports) -> Option<Report> {
+/// The next word of a launcher.
+pub(in super::super) async fn next_report<R: AsyncBufRead + Unpin>(reports: &mut Lines<R>) -> Option<Report> {
     let line = reports.next_line().await.ok()??;
     serde_json::from_str(&line).ok()
 }
@@ -242,42 +191,10 @@ impl Supervisor {
         while let Some(next) = next_report(&mut self.reports).await {
             report = Some(next);
         }
-        ended.send_replace(Some(self.end(report, exceeded).await));
+        let counted = Counted::of(self.tree.cgroup.as_ref());
+        ended.send_replace(Some(conclude(report, exceeded, counted, &self.watch).await));
         // Its processes are gone; what follows is housekeeping, for which nobody needs to wait.
         self.tree.end().await;
         self.occupied.vacate();
-    }
-
-    /// Puts together what the launcher reported, what was counted and what was exceeded.
-    async fn end(&self, report: Option<Report>, exceeded: Option<Exceeded>) -> JobEnd {
-        let (exit, reported_cpu, reported_peak, shared) = match report {
-            Some(Report::Ended { code: Some(code), cpu_ms, peak_bytes, shared_bytes, .. }) => {
-                (JobExit::Exited(code), Some(cpu_ms), Some(peak_bytes.max(shared_bytes)), shared_bytes)
-            }
-            Some(Report::Ended { signal: Some(signal), cpu_ms, peak_bytes, shared_bytes, .. }) => {
-                (JobExit::Signalled(signal), Some(cpu_ms), Some(peak_bytes.max(shared_bytes)), shared_bytes)
-            }
-            // The launcher itself was killed: by us, or with its group for want of memory.
-            Some(Report::Ended { .. } | Report::Started | Report::Failed { .. }) | None => {
-                (JobExit::Signalled(Signal::SIGKILL as u8), None, None, 0)
-            }
-        };
-        let cgroup = self.tree.cgroup.as_ref();
-        let watched = self.watch.peak.load(Ordering::Relaxed);
-        let sampled = (watched > 0).then_some(watched);
-        let peak = cgroup.and_then(JobCgroup::peak_memory_bytes).or(sampled.max(reported_peak));
-        let failed = exit != JobExit::Exited(0);
-        let starved = exceeded == Some(Exceeded::Memory)
-            || cgroup.is_some_and(|cgroup| cgroup.oom_kills() > 0)
-            || (failed && self.watch.ended_with_full_memory(shared));
-        let limit = self.watch.limits.memory_bytes;
-        JobEnd {
-            exit,
-            out_of_memory: starved.then(|| (limit, peak.unwrap_or(limit))),
-            disk_full: exceeded == Some(Exceeded::Disk)
-                || (failed && exceeded.is_none() && self.watch.ended_with_full_disk(exit).await),
-            peak_memory_bytes: peak,
-            cpu_ms: cgroup.and_then(JobCgroup::cpu_ms).or(reported_cpu),
-        }
     }
 }

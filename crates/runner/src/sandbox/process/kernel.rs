@@ -169,3 +169,24 @@ pub(super) fn reap_one(wait: bool) -> Option<(Pid, ExitStatus)> {
         }
     }
 }
+
+/// A descriptor of a process: it can be read when the process has ended, and is of no other one that has its number.
+pub(in super::super) fn open_process(pid: Pid) -> io::Result<OwnedFd> {
+    // SAFETY: takes integers only.
+    let number = unsafe { libc::syscall(libc::SYS_pidfd_open, pid.as_raw(), 0) };
+    if number < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let number = RawFd::try_from(number).map_err(io::Error::other)?;
+    // SAFETY: the kernel has just opened it for us.
+    Ok(unsafe { OwnedFd::from_raw_fd(number) })
+}
+
+/// SIGKILL to a process that was opened.
+pub(in super::super) fn kill_process(process: &impl AsRawFd) -> io::Result<()> {
+    let nothing = std::ptr::null::<libc::siginfo_t>();
+    // SAFETY: takes integers and a null pointer.
+    let done =
+        unsafe { libc::syscall(libc::SYS_pidfd_send_signal, process.as_raw_fd(), libc::SIGKILL, nothing, 0) };
+    if done < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}

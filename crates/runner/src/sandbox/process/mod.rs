@@ -7,6 +7,7 @@ use std::sync::Arc;
 use rgrid_api::workers::SandboxBody;
 use tokio::sync::Mutex;
 
+use super::running::RunningJob;
 use super::{JobSpec, Place, SandboxConfig, SandboxError};
 use cgroup::{Cgroups, Groups};
 pub(super) use disk::{Disks, FileSystem};
@@ -18,27 +19,26 @@ use slot::{Occupied, Slot};
 use spawner::Spawner;
 use watch::Ledger;
 
-mod cgroup;
-mod disk;
-mod etc;
+pub(super) mod cgroup;
+pub(super) mod disk;
+pub(super) mod etc;
 mod graft;
-mod instance;
-mod job;
-mod kernel;
+pub(super) mod instance;
+pub(super) mod job;
+pub(super) mod kernel;
 mod landlock;
 pub(crate) mod launch;
 mod layout;
 mod loop_device;
-mod network;
-mod plan;
-mod seccomp;
+pub(super) mod network;
+pub(super) mod plan;
+pub(super) mod seccomp;
 mod slot;
 mod spawner;
 mod standby;
-mod watch;
+pub(super) mod watch;
 
 pub use disk::{keep_mounts_to_itself, no_hard_disk};
-pub use job::RunningJob;
 
 /// What the launcher may do as root, until the job's program runs: become its user, and end it.
 const LAUNCHER_CAPABILITIES: &[&str] = &["CAP_SETUID", "CAP_SETGID", "CAP_SETPCAP", "CAP_KILL"];
@@ -157,20 +157,9 @@ impl Sandbox {
         self.machine.data_folder.join("sandbox").join(format!("slot-{slot}"))
     }
 
-    /// A place for the workspace of a slot's job that may use `bytes` of disk: a file system of its own, where disk
-    /// limits are hard.
-    ///
-    /// # Errors
-    /// When a file system cannot be made.
+    /// A place for the workspace of a slot's job that may use `bytes` of disk.
     pub fn place(&self, slot: u32, bytes: u64) -> io::Result<Place> {
-        match &self.machine.disks {
-            Some(disks) => Place::hard(Arc::clone(disks), bytes),
-            None => {
-                let folder = self.workspace_folder(slot);
-                std::fs::create_dir_all(&folder)?;
-                Ok(Place::watched(folder))
-            }
-        }
+        Place::take(self.machine.disks.as_ref(), self.workspace_folder(slot), bytes)
     }
 
     /// A folder for what the runner writes beside a job, out of its sight and its limits.
@@ -187,7 +176,7 @@ impl Sandbox {
     /// Starts a job; returns when its program runs.
     pub async fn start(&self, job: JobSpec) -> Result<RunningJob, SandboxError> {
         let occupied = self.machine.occupy(job.slot).await?;
-        RunningJob::start(job, occupied).await
+        job::start(job, occupied).await
     }
 
     /// Gives back what the machine lent: namespaces, rules, groups. Jobs must have ended.
@@ -204,6 +193,15 @@ impl Sandbox {
         }
         self.machine.instance.release();
     }
+}
+
+/// A number for a sandbox that makes no groups, after what killed runners left was removed.
+pub(super) async fn take_instance(data_folder: &Path, root: bool) -> Result<Instance, SandboxError> {
+    let (instance, killed) = Instance::take(data_folder, root, &[])?;
+    for killed in killed {
+        clean_up(&killed, root).await;
+    }
+    Ok(instance)
 }
 
 /// Removes what a killed runner left on the machine. Its jobs died with it.

@@ -34,7 +34,7 @@ pub(super) struct Plan {
 /// A line from the launcher.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Report {
+pub(in super::super) enum Report {
     /// The job's program runs.
     Started,
     /// It could not be started.
@@ -61,7 +61,7 @@ pub(super) enum Report {
 
 /// A byte to the launcher; the end of the stream means that the job must end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Order {
+pub(in super::super) enum Order {
     /// SIGINT to the job's main process.
     Interrupt,
     /// SIGTERM to every process.
@@ -70,7 +70,7 @@ pub(super) enum Order {
 
 impl Order {
     /// Its byte on the wire.
-    pub(super) fn as_byte(self) -> u8 {
+    pub(in super::super) fn as_byte(self) -> u8 {
         match self {
             Self::Interrupt => b'I',
             Self::Terminate => b'T',

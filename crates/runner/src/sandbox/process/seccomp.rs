@@ -79,6 +79,15 @@ const fn argument(index: u32) -> u32 {
     16 + 8 * index
 }
 
+/// The filter as bytes in memory, for a launcher in another language.
+pub(in super::super) fn bytes() -> Vec<u8> {
+    let bytes = |step: libc::sock_filter| {
+        let (code, k) = (step.code.to_ne_bytes(), step.k.to_ne_bytes());
+        [&code[..], &[step.jt, step.jf], &k[..]].concat()
+    };
+    program().into_iter().flat_map(bytes).collect()
+}
+
 /// The filter as the kernel takes it.
 pub(super) fn program() -> Vec<libc::sock_filter> {
     let refuse = errno(libc::EPERM);

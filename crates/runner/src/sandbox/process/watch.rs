@@ -31,7 +31,7 @@ const FULL_PERCENT: u64 = 98;
 
 /// What a job used too much of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Exceeded {
+pub(in super::super) enum Exceeded {
     /// Memory.
     Memory,
     /// Disk.
@@ -40,7 +40,7 @@ pub(super) enum Exceeded {
 
 /// What all watched jobs of a runner use, by slot: memory and disk. When the machine runs short the biggest goes.
 #[derive(Debug, Default)]
-pub(super) struct Ledger {
+pub(in super::super) struct Ledger {
     used: Mutex<BTreeMap<u32, (u64, u64)>>,
 }
 
@@ -65,22 +65,22 @@ impl Ledger {
 
 /// Watches one job.
 #[derive(Debug)]
-pub(super) struct Watch {
-    pub(super) slot: u32,
+pub(in super::super) struct Watch {
+    pub(in super::super) slot: u32,
     /// Process 1 of the job, as the host numbers it.
-    pub(super) first: Option<Pid>,
-    pub(super) root: PathBuf,
-    pub(super) limits: JobLimits,
-    pub(super) disk: DiskBound,
+    pub(in super::super) first: Option<Pid>,
+    pub(in super::super) root: PathBuf,
+    pub(in super::super) limits: JobLimits,
+    pub(in super::super) disk: DiskBound,
     /// The most memory seen.
-    pub(super) peak: AtomicU64,
+    pub(in super::super) peak: AtomicU64,
     /// A file system of its own was seen to be full.
     was_full: AtomicBool,
 }
 
 /// What bounds a job's disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum DiskBound {
+pub(in super::super) enum DiskBound {
     /// We look, and end it.
     Watched,
     /// A file system of its own, in a file that lies here.
@@ -88,7 +88,7 @@ pub(super) enum DiskBound {
 }
 
 impl Watch {
-    pub(super) fn new(
+    pub(in super::super) fn new(
         slot: u32,
         first: Option<Pid>,
         root: PathBuf,
@@ -99,7 +99,11 @@ impl Watch {
     }
 
     /// Returns when the job has used too much; until then it does not.
-    pub(super) async fn until_exceeded(&self, cgroup: Option<&JobCgroup>, ledger: &Ledger) -> Exceeded {
+    pub(in super::super) async fn until_exceeded(
+        &self,
+        cgroup: Option<&JobCgroup>,
+        ledger: &Ledger,
+    ) -> Exceeded {
         let _forgotten = Forgotten { ledger, slot: self.slot };
         let mut ticks = tokio::time::interval(PERIOD);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -155,7 +159,7 @@ impl Watch {
     }
 
     /// Whether a job that failed had its disk full: then it saw an error of its own and ended by itself.
-    pub(super) async fn ended_with_full_disk(&self, exit: JobExit) -> bool {
+    pub(in super::super) async fn ended_with_full_disk(&self, exit: JobExit) -> bool {
         let nearly = self.limits.disk_bytes / 100 * FULL_PERCENT;
         if self.disk != DiskBound::Watched {
             self.look_at_file_system();
@@ -177,7 +181,7 @@ impl Watch {
     }
 
     /// Whether a job that failed had filled its memory with files in `/dev/shm`: what it saw was a full disk.
-    pub(super) fn ended_with_full_memory(&self, shared_bytes: u64) -> bool {
+    pub(in super::super) fn ended_with_full_memory(&self, shared_bytes: u64) -> bool {
         shared_bytes > self.limits.memory_bytes / 100 * FULL_PERCENT
     }
 

@@ -13,10 +13,10 @@ fn main() -> ExitCode {
         let code = rgrid_runner::sandbox::launch_main(&arguments[1..]);
         return ExitCode::from(u8::try_from(code).unwrap_or(1));
     }
-    if let [word, folder, marker] = arguments.as_slice()
+    if let [word, folder, marker, engine @ ..] = arguments.as_slice()
         && word == "runner"
     {
-        return runner::run(folder.into(), marker.clone());
+        return runner::run(folder.into(), marker.clone(), engine);
     }
     let words: Vec<&str> = arguments.iter().filter_map(|word| word.to_str()).collect();
     deeds::perform(&words)

@@ -9,8 +9,9 @@ use std::process::ExitCode;
 
 use rgrid_runner::sandbox::{JobLimits, JobSpec, Sandbox, SandboxConfig};
 
-/// Starts a job that waits with the marker among its arguments; says so; waits for ever.
-pub(crate) fn run(data_folder: PathBuf, marker: OsString) -> ExitCode {
+/// Starts a job that waits with the marker among its arguments; says so; waits for ever. With the socket of an engine and
+/// an image the job is in a container that has the marker in its name.
+pub(crate) fn run(data_folder: PathBuf, marker: OsString, engine: &[OsString]) -> ExitCode {
     let own_mounts = rgrid_runner::sandbox::keep_mounts_to_itself();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     runtime.block_on(async {
@@ -23,9 +24,13 @@ pub(crate) fn run(data_folder: PathBuf, marker: OsString) -> ExitCode {
             allow_private_ranges: false,
             blocked: Vec::new(),
             bwrap: None,
+            docker_socket: engine.first().map_or_else(PathBuf::new, PathBuf::from),
             own_mounts,
         };
-        let sandbox = Sandbox::probe(&config).await.unwrap();
+        let sandbox = match engine {
+            [] => Sandbox::process(&config).await.unwrap(),
+            [..] => Sandbox::docker(&config).await.unwrap(),
+        };
         let place = sandbox.place(0, 1 << 30).unwrap();
         let root = place.folder().join("root");
         fs::create_dir_all(&root).unwrap();
@@ -34,7 +39,7 @@ pub(crate) fn run(data_folder: PathBuf, marker: OsString) -> ExitCode {
             root,
             read_only_binds: vec![(launcher, "/opt/tests/hostile".into())],
             file_binds: Vec::new(),
-            command: vec!["/opt/tests/hostile".into(), "wait-deaf".into(), marker],
+            command: vec!["/opt/tests/hostile".into(), "wait-deaf".into(), marker.clone()],
             environment: Vec::new(),
             cwd: "/".into(),
             umask: 0o022,
@@ -46,6 +51,9 @@ pub(crate) fn run(data_folder: PathBuf, marker: OsString) -> ExitCode {
             },
             network: true,
             slot: 0,
+            image: engine.get(1).map(|image| image.to_string_lossy().into_owned()),
+            name: format!("rgrid-{}", marker.to_string_lossy()),
+            labels: Vec::new(),
             stdin: null(),
             stdout: null(),
             stderr: null(),

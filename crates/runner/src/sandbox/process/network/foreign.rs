@@ -7,8 +7,8 @@ use std::process::Stdio;
 
 use tokio::process::Command;
 
+use super::rules::INTERFACE;
 use super::search_path;
-use super::veth::INTERFACE;
 
 /// The tools, one for each family.
 const TOOLS: &[&str] = &["iptables", "ip6tables"];
@@ -24,7 +24,7 @@ fn exceptions() -> [Vec<String>; 2] {
 }
 
 /// Makes the exceptions where they are needed and not there yet.
-pub(super) async fn let_through() {
+pub(in super::super::super) async fn let_through() {
     for tool in TOOLS {
         let Some(listed) = output(tool, &["-w", "-S", "FORWARD"]).await else { continue };
         if !listed.lines().any(|line| line == "-P FORWARD DROP") {

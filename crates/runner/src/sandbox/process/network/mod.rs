@@ -19,9 +19,10 @@ use super::instance::Instance;
 use super::kernel::{self, Entry};
 use crate::guards;
 
-mod foreign;
+pub(in super::super) mod foreign;
 pub(super) mod pasta;
-pub(super) mod veth;
+pub(in super::super) mod rules;
+pub(in super::super) mod veth;
 
 /// Never reachable: this network, loopback, link-local (with the metadata service), multicast, reserved.
 const BLOCKED_V4: &[&str] = &["0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "192.0.0.0/24", "224.0.0.0/3"];
@@ -219,7 +220,7 @@ fn host_addresses() -> Vec<IpAddr> {
 }
 
 /// The lines of `resolv.conf` that matter, and its servers. A stub on the loopback is replaced by what stands behind it.
-fn host_resolver() -> (String, Vec<IpAddr>) {
+pub(in super::super) fn host_resolver() -> (String, Vec<IpAddr>) {
     let mut text = fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
     let servers = |text: &str| -> Vec<IpAddr> {
         text.lines().filter_map(|line| line.strip_prefix("nameserver")?.trim().parse().ok()).collect()

@@ -1,0 +1,194 @@
+//! The Docker Engine over its socket: the few calls we make, each with a deadline, each failure a sentence.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use bollard::Docker;
+use bollard::errors::Error;
+use bollard::models::{ContainerCreateBody, ImageInspect, NetworkCreateRequest};
+use bollard::query_parameters::{
+    CreateContainerOptionsBuilder, CreateImageOptionsBuilder, ListContainersOptionsBuilder,
+    ListNetworksOptionsBuilder, RemoveContainerOptionsBuilder, StartContainerOptions,
+    WaitContainerOptionsBuilder,
+};
+use futures_util::StreamExt;
+
+use super::super::SandboxError;
+
+/// Where an engine listens unless something else is said.
+pub const SOCKET: &str = "/var/run/docker.sock";
+/// An engine says that it is there within this.
+const PING_DEADLINE: Duration = Duration::from_secs(5);
+/// Everything else but pulling and waiting is done within this.
+const CALL_DEADLINE: Duration = Duration::from_secs(60);
+/// An image is here within this.
+const PULL_DEADLINE: Duration = Duration::from_secs(900);
+/// How long a container may take to go away after its end.
+const REMOVAL_DEADLINE: Duration = Duration::from_secs(30);
+
+/// An engine that was there when it was asked.
+#[derive(Debug)]
+pub(super) struct Engine {
+    docker: Docker,
+    socket: PathBuf,
+}
+
+impl Engine {
+    /// Speaks to the engine at this socket, once.
+    pub(super) async fn connect(socket: &Path) -> Result<Self, SandboxError> {
+        let unavailable = |what: &str| {
+            SandboxError::Unavailable(format!(
+                "Docker does not answer at {}: {what}; is it installed and running, and may this user use it?",
+                socket.display()
+            ))
+        };
+        if !socket.exists() {
+            return Err(unavailable("there is no such socket"));
+        }
+        let docker = Docker::connect_with_unix(
+            &socket.to_string_lossy(),
+            CALL_DEADLINE.as_secs(),
+            bollard::API_DEFAULT_VERSION,
+        )
+        .map_err(|error| unavailable(&error.to_string()))?;
+        let docker = tokio::time::timeout(PING_DEADLINE, docker.negotiate_version())
+            .await
+            .map_err(|_| unavailable("no answer"))?
+            .map_err(|error| unavailable(&error.to_string()))?;
+        Ok(Self { docker, socket: socket.to_owned() })
+    }
+
+    /// Where it listens.
+    pub(super) fn socket(&self) -> &Path {
+        &self.socket
+    }
+
+    /// Waits for a call, for so long.
+    async fn call<T>(
+        &self,
+        what: &str,
+        deadline: Duration,
+        call: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, SandboxError> {
+        match tokio::time::timeout(deadline, call).await {
+            Ok(Ok(done)) => Ok(done),
+            Ok(Err(Error::DockerResponseServerError { message, .. })) => {
+                Err(SandboxError::Broken(format!("Docker cannot {what}: {}", message.trim())))
+            }
+            Ok(Err(error)) => Err(SandboxError::Unavailable(format!(
+                "Docker cannot be asked to {what} (at {}): {error}; is it being restarted?",
+                self.socket.display()
+            ))),
+            Err(_) => Err(SandboxError::Unavailable(format!(
+                "Docker did not {what} within {} s",
+                deadline.as_secs()
+            ))),
+        }
+    }
+
+    /// What the engine knows of an image; `None` when it has none of that name.
+    pub(super) async fn image(&self, name: &str) -> Result<Option<ImageInspect>, SandboxError> {
+        let inspect = async {
+            match self.docker.inspect_image(name).await {
+                Err(Error::DockerResponseServerError { status_code: 404, .. }) => Ok(None),
+                found => found.map(Some),
+            }
+        };
+        self.call("look at the image", CALL_DEADLINE, inspect).await
+    }
+
+    /// Fetches an image from its registry.
+    pub(super) async fn pull(&self, name: &str) -> Result<(), SandboxError> {
+        let options = CreateImageOptionsBuilder::default().from_image(name).build();
+        let pull = async {
+            let mut steps = self.docker.create_image(Some(options), None, None);
+            while let Some(step) = steps.next().await {
+                step?;
+            }
+            Ok(())
+        };
+        self.call(&format!("pull {name}"), PULL_DEADLINE, pull).await
+    }
+
+    /// Makes a container; answers its id.
+    pub(super) async fn create(
+        &self,
+        name: &str,
+        container: ContainerCreateBody,
+    ) -> Result<String, SandboxError> {
+        let options = CreateContainerOptionsBuilder::default().name(name).build();
+        let create = self.docker.create_container(Some(options), container);
+        Ok(self.call("make the container", CALL_DEADLINE, create).await?.id)
+    }
+
+    /// Starts a container.
+    pub(super) async fn start(&self, id: &str) -> Result<(), SandboxError> {
+        let start = self.docker.start_container(id, None::<StartContainerOptions>);
+        self.call("start the container", CALL_DEADLINE, start).await
+    }
+
+    /// Returns when a container is gone for good, by itself or, when that takes too long, removed.
+    pub(super) async fn gone(&self, id: &str) {
+        let options = WaitContainerOptionsBuilder::default().condition("removed").build();
+        let mut waiting = Box::pin(self.docker.wait_container(id, Some(options)));
+        // A word of its exit code is as good as an error: there is nothing left to wait for.
+        let removed = tokio::time::timeout(REMOVAL_DEADLINE, waiting.next()).await;
+        if !matches!(removed, Ok(Some(Ok(_) | Err(Error::DockerContainerWaitError { .. }))))
+            && let Err(error) = self.remove(id).await
+        {
+            tracing::warn!(%error, id, "a container stays behind until a runner starts");
+        }
+    }
+
+    /// Ends and removes a container, if there is one.
+    pub(super) async fn remove(&self, id: &str) -> Result<(), SandboxError> {
+        let options = RemoveContainerOptionsBuilder::default().force(true).v(true).build();
+        let remove = async {
+            match self.docker.remove_container(id, Some(options)).await {
+                // Gone, or on its way.
+                Err(Error::DockerResponseServerError { status_code: 404 | 409, .. }) => Ok(()),
+                other => other,
+            }
+        };
+        self.call("remove the container", CALL_DEADLINE, remove).await
+    }
+
+    /// All containers that carry this label, each with its value.
+    pub(super) async fn containers_with(&self, label: &str) -> Result<Vec<(String, String)>, SandboxError> {
+        let options = ListContainersOptionsBuilder::default().all(true).filters(&filter(label)).build();
+        let list = self.docker.list_containers(Some(options));
+        let found = self.call("list containers", CALL_DEADLINE, list).await?;
+        Ok(found.into_iter().filter_map(|each| Some((each.id?, each.labels?.remove(label)?))).collect())
+    }
+
+    /// All networks that carry this label, each with its value.
+    pub(super) async fn networks_with(&self, label: &str) -> Result<Vec<(String, String)>, SandboxError> {
+        let options = ListNetworksOptionsBuilder::default().filters(&filter(label)).build();
+        let list = self.docker.list_networks(Some(options));
+        let found = self.call("list networks", CALL_DEADLINE, list).await?;
+        Ok(found.into_iter().filter_map(|each| Some((each.name?, each.labels?.remove(label)?))).collect())
+    }
+
+    /// Makes a network.
+    pub(super) async fn create_network(&self, network: NetworkCreateRequest) -> Result<(), SandboxError> {
+        let create = self.docker.create_network(network);
+        self.call("make the network", CALL_DEADLINE, create).await.map(drop)
+    }
+
+    /// Removes a network, if there is one.
+    pub(super) async fn remove_network(&self, name: &str) -> Result<(), SandboxError> {
+        let remove = async {
+            match self.docker.remove_network(name).await {
+                Err(Error::DockerResponseServerError { status_code: 404, .. }) => Ok(()),
+                other => other,
+            }
+        };
+        self.call("remove the network", CALL_DEADLINE, remove).await
+    }
+}
+
+fn filter(label: &str) -> HashMap<String, Vec<String>> {
+    HashMap::from([("label".to_owned(), vec![label.to_owned()])])
+}

@@ -1,0 +1,281 @@
+//! The docker sandbox: a container of the Docker Engine for each job, with a process of ours in it that starts the program,
+//! as the launcher does in the process sandbox. Only the engine starts containers; what jobs print goes from them to us.
+
+use std::ffi::OsString;
+use std::fs;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStringExt;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rgrid_api::workers::SandboxBody;
+use tokio::sync::Mutex;
+
+use super::process::cgroup::JobCgroup;
+use super::process::disk::Disks;
+use super::process::instance::{Instance, SLOTS_MAX};
+use super::process::watch::Ledger;
+use super::running::RunningJob;
+use super::{JobSpec, Place, SandboxConfig, SandboxError};
+use engine::Engine;
+use images::{Image, Images};
+use network::Bridges;
+
+mod container;
+mod control;
+mod disk;
+mod engine;
+mod images;
+mod job;
+mod mounts;
+mod network;
+mod owner;
+
+pub use engine::SOCKET;
+
+/// What starts the program inside.
+const LAUNCHER: &str = include_str!("launcher.py");
+/// The user that an image is asked as.
+const NOBODY: (u32, u32) = (65_534, 65_534);
+/// The runner's folder of this sandbox, below its own.
+const FOLDER: &str = "docker";
+
+/// What can run jobs in containers of this machine's engine.
+#[derive(Debug, Clone)]
+pub struct Sandbox {
+    host: Arc<Host>,
+}
+
+/// All that jobs share.
+#[derive(Debug)]
+struct Host {
+    engine: Engine,
+    place: disk::Place,
+    data_folder: PathBuf,
+    instance: Instance,
+    disks: Option<Arc<Disks>>,
+    /// Or why there are none.
+    bridges: Result<Bridges, String>,
+    images: Images,
+    /// One image is asked at a time.
+    asking: Mutex<()>,
+    ledger: Ledger,
+    slots: Vec<Arc<Mutex<()>>>,
+    owner: String,
+    /// Whether control groups of containers can be read here.
+    counted: bool,
+}
+
+impl Sandbox {
+    /// Finds the engine, and removes what killed runners left in it.
+    pub(super) async fn open(config: &SandboxConfig) -> Result<Self, SandboxError> {
+        let engine = Engine::connect(&config.docker_socket).await?;
+        let place = disk::Place::of(engine.socket()).map_err(SandboxError::system("look at the engine"))?;
+        owner::remove_left_over(&engine).await?;
+        let config = SandboxConfig { data_folder: config.data_folder.join(FOLDER), ..config.clone() };
+        let folder = config.data_folder.join("sandbox");
+        fs::create_dir_all(&folder).map_err(SandboxError::system(format!("make {}", folder.display())))?;
+        let root = nix::unistd::Uid::effective().is_root();
+        let instance = super::process::take_instance(&config.data_folder, root).await?;
+        let shown = place.hide_below(&folder);
+        shown.map_err(SandboxError::system("look at the engine's mounts"))?;
+        let disks = tokio::task::spawn_blocking({
+            let (folder, slots, own_mounts) = (config.data_folder.clone(), config.slots, config.own_mounts);
+            move || Disks::open(&folder, slots, own_mounts)
+        });
+        let bridges = async {
+            if !root {
+                return Err("only root can keep containers away from the host's addresses".to_owned());
+            }
+            if !place.same_network {
+                return Err("the Docker engine is in another network than this runner".to_owned());
+            }
+            Bridges::prepare(&config, &instance).await.map_err(|error| error.to_string())
+        };
+        let (bridges, disks) = tokio::join!(bridges, disks);
+        let disks = disks.unwrap_or_else(|error| Err(error.to_string()));
+        let disks = disks.map_err(|why| tracing::info!(why, "the disk of containers is watched")).ok();
+        let host = Host {
+            images: Images::open(&folder),
+            engine,
+            place,
+            data_folder: config.data_folder,
+            instance,
+            disks,
+            bridges,
+            asking: Mutex::default(),
+            ledger: Ledger::default(),
+            slots: (0..config.slots.clamp(1, SLOTS_MAX)).map(|_| Arc::default()).collect(),
+            owner: owner::ourselves(),
+            counted: JobCgroup::of_process(nix::unistd::Pid::this()).is_some(),
+        };
+        Ok(Self { host: Arc::new(host) })
+    }
+
+    /// How it isolates and limits.
+    pub(super) fn describe(&self) -> SandboxBody {
+        let grade = |hard: bool| if hard { "hard" } else { "watched" }.to_owned();
+        SandboxBody {
+            kind: "docker".to_owned(),
+            network: if self.host.bridges.is_ok() { "bridge" } else { "none" }.to_owned(),
+            limits: grade(self.host.counted),
+            disk: grade(self.host.disks.is_some()),
+        }
+    }
+
+    /// The user and group of a slot's jobs: never root, and never the runner's where it may choose.
+    pub(super) fn job_uid(&self, slot: u32) -> Option<(u32, u32)> {
+        self.host.instance.job_uid(slot)
+    }
+
+    /// Where workspaces of a slot lie whose disk is watched.
+    pub(super) fn workspace_folder(&self, slot: u32) -> PathBuf {
+        self.spool_folder().join(format!("slot-{slot}"))
+    }
+
+    /// A place for the workspace of a slot's job that may use `bytes` of disk.
+    pub(super) fn place(&self, slot: u32, bytes: u64) -> io::Result<Place> {
+        Place::take(self.host.disks.as_ref(), self.workspace_folder(slot), bytes)
+    }
+
+    /// A folder for what the runner writes beside a job, out of its sight and its limits.
+    pub(super) fn spool_folder(&self) -> PathBuf {
+        self.host.data_folder.join("sandbox")
+    }
+
+    /// Makes sure that an image is here; answers where its Python is, and exactly which image it is now.
+    pub(super) async fn find_image(&self, name: &str) -> Result<(PathBuf, String), SandboxError> {
+        let image = self.host.image(name).await?;
+        let answer = self.host.ask(&image, name).await?;
+        Ok((answer.executable, image.resolved()))
+    }
+
+    /// Starts a job; returns when its program runs.
+    pub(super) async fn start(&self, job: JobSpec) -> Result<RunningJob, SandboxError> {
+        let slot = self.host.slots.get(job.slot as usize);
+        let slot = slot.ok_or_else(|| SandboxError::Refused(format!("there is no slot {}", job.slot)))?;
+        let slot = Arc::clone(slot).lock_owned().await;
+        job::start(Arc::clone(&self.host), slot, job).await
+    }
+
+    /// Gives back what the machine lent. Jobs must have ended.
+    pub(super) async fn close(self) {
+        for slot in &self.host.slots {
+            let _ = slot.lock().await; // until its last container is gone
+        }
+        if let Ok(bridges) = &self.host.bridges {
+            bridges.close(&self.host.engine).await;
+        }
+        if let Some(disks) = &self.host.disks {
+            disks.close();
+        }
+        self.host.instance.release();
+    }
+}
+
+impl Host {
+    /// The image of this name, fetched if it is not here.
+    async fn image(&self, name: &str) -> Result<Image, SandboxError> {
+        let found = match self.engine.image(name).await? {
+            Some(found) => Some(found),
+            None => {
+                tracing::info!(name, "pulling an image");
+                self.engine.pull(name).await?;
+                self.engine.image(name).await?
+            }
+        };
+        let id = found.as_ref().and_then(|found| found.id.clone());
+        let id = id.ok_or_else(|| SandboxError::Broken(format!("there is no image {name}")))?;
+        let digest = found.as_ref().and_then(|found| found.repo_digests.as_ref()?.first().cloned());
+        let environment = found.and_then(|found| found.config?.env).unwrap_or_default();
+        Ok(Image { id, digest, environment })
+    }
+
+    /// What the image says of itself.
+    async fn ask(self: &Arc<Self>, image: &Image, name: &str) -> Result<images::Answer, SandboxError> {
+        if let Some(known) = self.images.known(&image.id) {
+            return Ok(known);
+        }
+        let _asking = self.asking.lock().await;
+        if let Some(known) = self.images.known(&image.id) {
+            return Ok(known);
+        }
+        let answer = images::ask(self, image, name).await?;
+        self.images.remember(&image.id, &answer);
+        Ok(answer)
+    }
+
+    /// The user of a slot's jobs.
+    fn user(&self, slot: u32) -> (u32, u32) {
+        let own = (nix::unistd::Uid::effective().as_raw(), nix::unistd::Gid::effective().as_raw());
+        self.instance.job_uid(slot).unwrap_or(own)
+    }
+
+    /// The folder of a slot's small files.
+    fn slot_folder(&self, slot: u32) -> PathBuf {
+        self.data_folder.join("sandbox").join(format!("container-{slot}"))
+    }
+}
+
+/// The image's variables, with the job's own before them; paths of both are looked through, the job's first.
+fn environment(image: &Image, job: &[(OsString, OsString)]) -> Vec<Vec<u8>> {
+    let pair =
+        |name: &OsString, value: &OsString| [name.clone().into_vec(), value.clone().into_vec()].join(&b'=');
+    let mut variables: Vec<Vec<u8>> = Vec::new();
+    let mut image_path = None;
+    for variable in &image.environment {
+        let Some((name, value)) = variable.split_once('=') else { continue };
+        if name == "PATH" {
+            image_path = Some(value);
+        } else if job.iter().all(|(own, _)| own != name) {
+            variables.push(variable.clone().into_bytes());
+        }
+    }
+    variables.extend(job.iter().map(|(name, value)| match image_path {
+        Some(more) if name == "PATH" => {
+            let mut both = value.clone();
+            both.push(":");
+            both.push(more);
+            pair(name, &both)
+        }
+        Some(_) | None => pair(name, value),
+    }));
+    variables
+}
+
+/// Writes a file that a container mounts.
+fn write(path: &Path, text: &str) -> io::Result<()> {
+    if fs::read_to_string(path).is_ok_and(|now| now == text) {
+        return Ok(());
+    }
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder)?;
+    }
+    fs::write(path, text)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o644))
+}
+
+/// An end of nothing, for a stream that is not needed.
+fn nothing() -> io::Result<OwnedFd> {
+    Ok(fs::File::options().read(true).write(true).open("/dev/null")?.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_jobs_variables_go_before_the_images_and_paths_are_joined() {
+        let image = Image {
+            id: String::new(),
+            digest: None,
+            environment: ["PATH=/opt/bin:/bin", "LANG=C", "CONDA=1"].map(str::to_owned).to_vec(),
+        };
+        let job: Vec<(OsString, OsString)> =
+            vec![("LANG".into(), "C.UTF-8".into()), ("PATH".into(), "/usr/bin".into())];
+        let all = environment(&image, &job).join(&b' ');
+        assert_eq!(String::from_utf8(all).unwrap(), "CONDA=1 LANG=C.UTF-8 PATH=/usr/bin:/opt/bin:/bin");
+    }
+}
