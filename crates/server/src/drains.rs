@@ -5,7 +5,6 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use rgrid_core::id::WorkerId;
-use rgrid_core::worker::WorkerStatus;
 use rgrid_store::notify::Nudge;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -35,17 +34,9 @@ impl Drains {
 pub(crate) async fn watch_all(app: App, end: CancellationToken) {
     let mut fleet = app.nudges.listen(Nudge::Fleet);
     loop {
-        match app.store.workers().await {
+        match app.store.workers_leaving().await {
             Ok(workers) => {
-                let draining = |status| match status {
-                    WorkerStatus::Draining | WorkerStatus::Terminating | WorkerStatus::Terminated => true,
-                    WorkerStatus::Provisioning
-                    | WorkerStatus::Active
-                    | WorkerStatus::Dead
-                    | WorkerStatus::Failed => false,
-                };
-                let now: HashSet<WorkerId> =
-                    workers.iter().filter(|worker| draining(worker.status)).map(|worker| worker.id).collect();
+                let now: HashSet<WorkerId> = workers.into_iter().collect();
                 app.drains.0.send_if_modified(|before| {
                     let changed = *before != now;
                     *before = now;

@@ -5,14 +5,17 @@
 //! was lost. A poll whose client went away is taken out; an attempt that finds its poll gone is handed back.
 
 use std::collections::{BTreeMap, HashMap};
+use std::ops::Bound::{Excluded, Included};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rgrid_api::error::ErrorCode;
 use rgrid_core::id::WorkerId;
 use rgrid_core::limits::{CLAIM_POLLS_MAX, POLL_FALLBACK};
+use rgrid_core::sizes;
+use rgrid_core::worker::Capacity;
 use rgrid_store::attempts::AttemptAuth;
-use rgrid_store::claim::{Claimed, Poll};
+use rgrid_store::claim::{Claimed, Claims, Poll};
 use rgrid_store::notify::Nudge;
 use tokio::sync::{Notify, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -104,16 +107,42 @@ impl Polls {
         Ok(Place { polls: self, ticket, answer, _alive: metrics::Alive::new(metrics::POLLS_WAITING) })
     }
 
-    /// Up to `CLAIM_POLLS_MAX` polls that came after `ticket`: their tickets and what they ask.
-    fn batch_after(&self, ticket: u64) -> Vec<(u64, Poll)> {
+    /// The ticket of the newest poll.
+    fn newest(&self) -> u64 {
+        self.waiting().last_ticket
+    }
+
+    /// Up to `CLAIM_POLLS_MAX` polls with tickets above `after` and up to `upto`, but for those that have no more than
+    /// one of the `barren` sizes: their tickets and what they ask.
+    fn batch(&self, after: u64, upto: u64, barren: &[Capacity]) -> Vec<(u64, Poll)> {
         let mut waiting = self.waiting();
-        let due = waiting.polls.range_mut(ticket + 1..).filter(|(_, waiter)| !waiter.answer.is_closed());
+        let due = waiting.polls.range_mut((Excluded(after), Included(upto))).filter(|(_, waiter)| {
+            !waiter.answer.is_closed() && !barren.iter().any(|size| size.holds(&waiter.poll.free))
+        });
         due.take(CLAIM_POLLS_MAX)
             .map(|(ticket, waiter)| {
                 waiter.claiming = true;
                 (*ticket, waiter.poll)
             })
             .collect()
+    }
+
+    /// For polls above `after` and up to `upto` that no claim counted with it is known that there is nothing.
+    fn pass_over(&self, after: u64, upto: u64) {
+        let mut waiting = self.waiting();
+        let mut leaving = Vec::new();
+        for (ticket, waiter) in waiting.polls.range_mut((Excluded(after), Included(upto))) {
+            waiter.tried = true;
+            if waiter.leaving {
+                leaving.push(*ticket);
+            }
+        }
+        for ticket in leaving {
+            if let Some(waiter) = waiting.remove(ticket) {
+                // One that went away wants to know nothing.
+                let _ = waiter.answer.send(Vec::new());
+            }
+        }
     }
 
     /// Gives each poll of a claim what was claimed for its worker, as much as it has places for; answers what nobody
@@ -200,47 +229,61 @@ impl Drop for Place<'_> {
     }
 }
 
-/// The claimer.
+/// The claimer. A new poll is looked at by itself: for the others nothing has changed, and with thousands of workers
+/// there is always a new one.
 pub(crate) async fn claim_for_all(app: App, end: CancellationToken) {
     let mut queue = app.nudges.listen(Nudge::Queue);
     let mut fallback = tokio::time::interval(POLL_FALLBACK);
     fallback.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut tried = 0;
     loop {
-        tokio::select! {
+        let after = tokio::select! {
             () = end.cancelled() => return,
-            () = app.polls.arrived.notified() => {}
-            () = queue.rung() => {}
-            _ = fallback.tick() => {}
-        }
-        if !claim_round(&app).await {
+            () = app.polls.arrived.notified() => tried,
+            () = queue.rung() => 0,
+            _ = fallback.tick() => 0,
+        };
+        let newest = app.polls.newest();
+        if claim_round(&app, after, newest).await {
+            app.polls.pass_over(tried, newest);
+            tried = newest;
+        } else {
             tokio::time::sleep(PAUSE_AFTER_FAILURE).await;
         }
     }
 }
 
-/// Claims once for every poll that waits, oldest first; `false` when the store failed.
-async fn claim_round(app: &App) -> bool {
-    let mut ticket = 0;
+/// Claims once for every poll above `after` and up to `upto` that waits, oldest first; `false` when the store failed.
+async fn claim_round(app: &App, after: u64, upto: u64) -> bool {
+    let mut ticket = after;
+    let mut barren = Vec::new();
     loop {
-        let batch = app.polls.batch_after(ticket);
+        let batch = app.polls.batch(ticket, upto, &barren);
         let Some((last, _)) = batch.last() else { return true };
         ticket = *last;
         let begun = Instant::now();
-        let (claimed, failed) = match app.store.claim(&asked(&batch)).await {
-            Ok(claimed) => (claimed, false),
+        let claims = match app.store.nothing_queued().await {
+            Ok(true) => Ok(None),
+            Ok(false) => app.store.claim_or_barren(&asked(&batch)).await.map(Some),
+            Err(error) => Err(error),
+        };
+        let (claims, ends) = match claims {
+            Ok(Some(claims)) => (claims, None),
+            Ok(None) => (Claims::default(), Some(true)),
             Err(error) => {
                 tracing::warn!(error = %Causes(&error), "a claim failed");
-                (Vec::new(), true)
+                (Claims::default(), Some(false))
             }
         };
         ::metrics::histogram!(metrics::CLAIM_SECONDS).record(begun.elapsed().as_secs_f64());
-        ::metrics::counter!(metrics::CLAIMED).increment(claimed.len() as u64);
-        for unwanted in app.polls.deliver(&batch, claimed) {
+        ::metrics::counter!(metrics::CLAIMED).increment(claims.claimed.len() as u64);
+        for unwanted in app.polls.deliver(&batch, claims.claimed) {
             hand_back(app, unwanted).await;
         }
-        if failed {
-            return false;
+        if let Some(whole) = ends {
+            return whole;
         }
+        barren = sizes::largest(barren.into_iter().chain(claims.barren));
     }
 }
 
@@ -264,7 +307,6 @@ mod tests {
     use rgrid_core::id::{AccountId, ExecutionId};
     use rgrid_core::limits;
     use rgrid_core::submission::{Draft, Program, Submission, Wanted};
-    use rgrid_core::worker::Capacity;
     use rgrid_store::attempts::{AttemptRow, AttemptState};
     use rgrid_store::directives::DirectiveRow;
 
@@ -344,7 +386,7 @@ mod tests {
     async fn an_attempt_whose_poll_is_gone_comes_back_and_nothing_of_the_poll_stays() {
         let polls = Polls::default();
         let (gone, mut stays) = (polls.enter(poll(1)).unwrap(), polls.enter(poll(2)).unwrap());
-        let batch = polls.batch_after(0);
+        let batch = polls.batch(0, u64::MAX, &[]);
         drop(gone);
         let undelivered = polls.deliver(&batch, vec![claimed(1), claimed(2)]);
         assert_eq!(undelivered, [claimed(1)]);
@@ -357,7 +399,7 @@ mod tests {
     async fn a_poll_that_leaves_during_a_claim_takes_what_the_claim_brings() {
         let polls = Polls::default();
         let place = polls.enter(poll(1)).unwrap();
-        let batch = polls.batch_after(0);
+        let batch = polls.batch(0, u64::MAX, &[]);
         let leaving = place.leave();
         let delivering = async {
             tokio::task::yield_now().await;
@@ -371,7 +413,7 @@ mod tests {
     async fn polls_of_one_worker_are_asked_as_one_and_share_what_comes() {
         let polls = Polls::default();
         let places = [1, 2, 1].map(|n| polls.enter(poll(n)).unwrap());
-        let batch = polls.batch_after(0);
+        let batch = polls.batch(0, u64::MAX, &[]);
         let asked: Vec<_> = asked(&batch).iter().map(|poll| (poll.worker_id, poll.slots)).collect();
         assert_eq!(asked, [(worker(1), 2), (worker(2), 1)]);
         assert_eq!(polls.deliver(&batch, vec![claimed(1), claimed(1), claimed(1)]).len(), 1);
@@ -382,13 +424,32 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn polls_of_a_size_for_which_there_is_nothing_are_passed_over() {
+        let polls = Polls::default();
+        let (small, mut large) = (poll(1), poll(2));
+        large.free.memory_bytes = 2;
+        let places = [small, large].map(|poll| polls.enter(poll).unwrap());
+        let batch = polls.batch(0, polls.newest(), &[small.free]);
+        assert_eq!(batch.iter().map(|(_, poll)| poll.worker_id).collect::<Vec<_>>(), [large.worker_id]);
+        let late = polls.enter(poll(3)).unwrap();
+        assert!(polls.deliver(&batch, Vec::new()).is_empty());
+        polls.pass_over(0, 2);
+        let [small, large] = places;
+        // They need not wait for another claim.
+        assert_eq!((small.leave().await, large.leave().await), (Vec::new(), Vec::new()));
+        assert!(!polls.waiting().polls[&late.ticket].tried, "it came after the look at the queue");
+        polls.pass_over(3, 3);
+        assert!(polls.batch(3, 3, &[]).is_empty(), "a round with nothing new");
+    }
+
+    #[tokio::test]
     async fn polls_are_served_oldest_first_and_none_twice_in_a_round() {
         let polls = Polls::default();
         let _places: Vec<_> = (0..=u8::MAX).map(|n| polls.enter(poll(n)).unwrap()).collect();
         let mut served = Vec::new();
         let mut ticket = 0;
         loop {
-            let batch = polls.batch_after(ticket);
+            let batch = polls.batch(ticket, u64::MAX, &[]);
             assert!(batch.len() <= CLAIM_POLLS_MAX);
             let Some((last, _)) = batch.last() else { break };
             ticket = *last;

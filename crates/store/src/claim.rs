@@ -61,6 +61,15 @@ pub struct Claimed {
     pub directive: DirectiveRow,
 }
 
+/// What a claim brought.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Claims {
+    /// What was handed out.
+    pub claimed: Vec<Claimed>,
+    /// Sizes that nothing in the queue may be run in at present: a poll with no more than one of these gets nothing.
+    pub barren: Vec<Capacity>,
+}
+
 /// A queued execution, where it stands in the queue, and what its lane says.
 struct Head {
     now: Timestamp,
@@ -75,12 +84,17 @@ impl Store {
     /// Serves up to `limits::CLAIM_POLLS_MAX` polls in one transaction; polls beyond are not served. At most one poll
     /// per worker counts.
     pub async fn claim(&self, polls: &[Poll]) -> Result<Vec<Claimed>> {
+        Ok(self.claim_or_barren(polls).await?.claimed)
+    }
+
+    /// The same, and for which sizes there was nothing to claim.
+    pub async fn claim_or_barren(&self, polls: &[Poll]) -> Result<Claims> {
         let mut by_worker = BTreeMap::new();
         for poll in polls.iter().take(limits::CLAIM_POLLS_MAX).filter(|poll| poll.slots > 0) {
             by_worker.entry(poll.worker_id).or_insert(*poll);
         }
-        if by_worker.is_empty() || self.nothing_queued().await? {
-            return Ok(Vec::new());
+        if by_worker.is_empty() {
+            return Ok(Claims::default());
         }
         let mut transaction = self.begin().await?;
         if guards::holds(&guards::CLAIM_LOCK) {
@@ -89,25 +103,26 @@ impl Store {
         let offers = offers(&mut transaction, &by_worker).await?;
         if offers.is_empty() {
             transaction.rollback().await?;
-            return Ok(Vec::new());
+            return Ok(Claims::default());
         }
         let heads = heads(&mut transaction, &offers).await?;
         let Some(now) = heads.first().map(|head| head.now) else {
             transaction.rollback().await?;
-            return Ok(Vec::new());
+            return Ok(Claims { claimed: Vec::new(), barren: sizes_of(&offers) });
         };
         let placed = placement::place(&offers, &candidates(&heads), &load(&heads), now);
         if placed.is_empty() {
             transaction.rollback().await?;
-            return Ok(Vec::new());
+            return Ok(Claims::default());
         }
         let taken = take(&mut transaction, &heads, &placed).await?;
         transaction.commit().await?;
         self.retire_lanes_when_due();
-        self.claimed(taken).await
+        Ok(Claims { claimed: self.claimed(taken).await?, barren: Vec::new() })
     }
 
-    async fn nothing_queued(&self) -> Result<bool> {
+    /// True when no claim can bring anything.
+    pub async fn nothing_queued(&self) -> Result<bool> {
         Ok(sqlx::query_scalar(include_str!("../queries/claim/nothing_queued.sql"))
             .fetch_one(self.pool())
             .await?)
@@ -215,7 +230,7 @@ async fn offers(connection: &mut PgConnection, polls: &BTreeMap<WorkerId, Poll>)
 }
 
 async fn heads(connection: &mut PgConnection, offers: &[Offer]) -> Result<Vec<Head>> {
-    let sizes = sizes::largest(offers.iter().map(|offer| offer.free));
+    let sizes = sizes_of(offers);
     let slots: usize = offers.iter().map(|offer| offer.slots as usize).sum();
     let attempts = slots.min(limits::CLAIM_ATTEMPTS_MAX);
     let lanes = (attempts * LANES_PER_ATTEMPT).max(LANES_MIN);
@@ -229,6 +244,11 @@ async fn heads(connection: &mut PgConnection, offers: &[Offer]) -> Result<Vec<He
         .fetch_all(connection)
         .await?;
     rows.iter().map(Head::read).collect()
+}
+
+/// What fits any offer fits one of these.
+fn sizes_of(offers: &[Offer]) -> Vec<Capacity> {
+    sizes::largest(offers.iter().map(|offer| offer.free))
 }
 
 impl Head {

@@ -192,6 +192,12 @@ impl Store {
         rows.iter().map(capacity).collect()
     }
 
+    /// Those that shall finish what they hold and leave.
+    pub async fn workers_leaving(&self) -> Result<Vec<WorkerId>> {
+        let rows = sqlx::query(include_str!("../queries/workers/leaving.sql")).fetch_all(self.pool()).await?;
+        rows.iter().map(|row| row.text("id")).collect()
+    }
+
     /// All that are not terminated, and those terminated within the last hour; oldest first.
     pub async fn workers(&self) -> Result<Vec<WorkerRow>> {
         let rows = sqlx::query(include_str!("../queries/workers/list.sql")).fetch_all(self.pool()).await?;

@@ -45,7 +45,7 @@ const HOT_BESIDE: [(&str, &str); 8] = [
 ];
 
 /// Asked now and then by people, or once in a life.
-const COLD: [(&str, &str); 24] = [
+const COLD: [(&str, &str); 25] = [
     ("accounts/by_name", "an operator's command"),
     ("accounts/create", "an operator's command"),
     ("accounts/list", "an operator's command"),
@@ -62,6 +62,7 @@ const COLD: [(&str, &str); 24] = [
     ("leadership/resign", "once in the life of an orchestrator"),
     ("retention/blob_bytes", "the sum over all blobs, each ten minutes, in an embedded grid only"),
     ("workers/join", "once in the life of a worker"),
+    ("workers/leaving", "once a second at most in a replica"),
     ("workers/list", "an operator's command"),
     ("workers/lock_token", "once in the life of a worker"),
     ("workers/make_static", "once in the life of a worker"),
