@@ -25,6 +25,7 @@ cargo xtask COMMAND
            --outages: the database, the API, a runner and the whole grid away for minutes, and 1,000 executions under
            kill -9 of their runners;
            --claims [--minutes N]: 64 claimers, a batch of 1,000,000 at its limit, 10,000 others, an old snapshot open;
+           --workers [--minutes N]: 10,000 simulated workers at one API, whose CPU and memory are printed;
            --gc [--minutes N]: garbage collection under submissions of the same blobs;
            --hostile: jobs that take all they can get at full size (10 GiB of log, 100,000 files), their neighbour held
            to its pace; wants 26 GiB of free disk and a quiet machine;

@@ -44,11 +44,22 @@ fn schemathesis() -> Result<()> {
         .env("RGRID_SOAK", "1"))
 }
 
+/// 10,000 simulated workers at one API; what it took is printed. CI has a tenth of them.
+fn workers(args: &[String]) -> Result<()> {
+    crate::prerequisites::ensure()?;
+    run(cargo()
+        .args(["test", "--release", "--locked", "--package", "rgrid", "--test", "it", "--", "thousands::"])
+        .args(["--test-threads", "1", "--nocapture"])
+        .env("RGRID_SOAK", "1")
+        .env("RGRID_SOAK_MINUTES", minutes(args, 10)?.to_string()))
+}
+
 pub(crate) fn soak(args: &[String]) -> Result<()> {
     match args.first().map(String::as_str) {
         Some("--guards") => return guards::soak(&args[1..]),
         Some("--random") => return random(),
         Some("--outages") => return outages(),
+        Some("--workers") => return workers(&args[1..]),
         Some("--claims") => {
             return store("claim_scale::claims_at_scale_hold_every_limit_and_starve_nobody", &args[1..]);
         }

@@ -121,6 +121,11 @@ impl Client {
         Ok(Self { http, http_with_roots: Arc::default(), base, key: key.to_owned() })
     }
 
+    /// The same grid, over the same connections, with another key.
+    pub fn with_key(&self, key: &str) -> Self {
+        Self { key: key.to_owned(), ..self.clone() }
+    }
+
     /// The grid's address.
     pub fn url(&self) -> &str {
         &self.base

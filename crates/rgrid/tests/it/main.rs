@@ -25,4 +25,5 @@ mod s3_server;
 mod secrets;
 mod server_grid;
 mod streams;
+mod thousands;
 mod tools;

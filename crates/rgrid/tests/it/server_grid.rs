@@ -26,6 +26,10 @@ impl Role {
         kill(Pid::from_raw(self.child.id() as i32), signal).unwrap();
     }
 
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Ends it as a crash would.
     pub(crate) fn crash(mut self) {
         self.child.kill().and_then(|()| self.child.wait()).unwrap();
