@@ -9,6 +9,7 @@ use futures_util::stream::{self, StreamExt, TryStreamExt};
 use rgrid_api::artifacts::Artifact;
 use rgrid_api::blobs::{BlobName, BlobsWanted, CommitBlob, CommitBlobs, Part, Upload};
 use rgrid_api::client::{AttemptRef, Client, ClientError};
+use rgrid_api::error::ErrorCode;
 use rgrid_core::limits;
 use tokio::io::AsyncReadExt;
 use tokio_util::io::ReaderStream;
@@ -26,6 +27,9 @@ const PART_IN_MEMORY_BYTES: u64 = 256 << 10;
 const PART_DEADLINE: Duration = Duration::from_secs(600);
 /// Blobs that the grid refuses are sent again this often.
 const ROUNDS: u32 = 3;
+/// Addresses that are not good any more are asked for anew this often: the outputs of one attempt may take a day, and an
+/// address of an object store is good for an hour.
+const RENEWALS_MAX: u32 = 24;
 
 /// Why outputs are not on the grid.
 #[derive(Debug, thiserror::Error)]
@@ -69,8 +73,8 @@ async fn page_of(
     blobs: Vec<BlobName>,
 ) -> Result<(), UploadError> {
     let wanted = BlobsWanted { blobs };
-    let mut refused = 0;
-    for _ in 0..ROUNDS {
+    let (mut rounds, mut renewals) = (0, 0);
+    loop {
         let missing =
             retry::within(limits::UPLOAD_PATIENCE, || client.attempt_blobs_missing(attempt, &wanted))
                 .await?
@@ -85,7 +89,15 @@ async fn page_of(
                 sends.push(send(client, root, Path::new(&artifact.path), upload, part));
             }
         }
-        stream::iter(sends).buffer_unordered(PARTS_AT_ONCE).try_collect::<Vec<()>>().await?;
+        match stream::iter(sends).buffer_unordered(PARTS_AT_ONCE).try_collect::<Vec<()>>().await {
+            // What was sent before is not missing any more.
+            Err(UploadError::Client(error)) if is_address_over(&error) && renewals < RENEWALS_MAX => {
+                renewals += 1;
+                tracing::info!(renewals, "the addresses of outputs are good no more: asking for others");
+                continue;
+            }
+            sent => drop(sent?),
+        }
         let commit = CommitBlobs {
             uploads: missing
                 .into_iter()
@@ -94,13 +106,25 @@ async fn page_of(
         };
         let committed =
             retry::within(limits::UPLOAD_PATIENCE, || client.attempt_commit_blobs(attempt, &commit)).await?;
-        refused = committed.refused.len();
+        let refused = committed.refused.len();
         if refused == 0 {
             return Ok(());
         }
         tracing::warn!(refused, "the grid asks for outputs again");
+        rounds += 1;
+        if rounds == ROUNDS {
+            return Err(UploadError::Damaged { blobs: refused });
+        }
     }
-    Err(UploadError::Damaged { blobs: refused })
+}
+
+/// True when a signed address was refused: an object store says so in its own words, the grid in ours.
+fn is_address_over(error: &ClientError) -> bool {
+    match error {
+        ClientError::NotAGrid { status, .. } => *status == 403,
+        ClientError::Api(error) => error.code == ErrorCode::Forbidden,
+        ClientError::Unreachable { .. } => false,
+    }
 }
 
 async fn send(

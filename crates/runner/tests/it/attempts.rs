@@ -209,6 +209,19 @@ fn a_script_outlives_the_loss_of_the_grid_and_nothing_it_printed_is_lost() {
 }
 
 #[test]
+fn outputs_whose_addresses_are_over_are_sent_to_fresh_ones() {
+    as_root(|| async {
+        let grid = Grid::start().await;
+        grid.wire.refuse_uploads(3);
+        let id = grid.submit(&grid.script("for n in '123':\n    open('made' + n, 'w').write(n)\n")).await;
+        let ended = grid.end(&id).await;
+        assert_eq!((ended.outcome, ended.attempt), (Some(OutcomeBody::Exited { code: 0 }), 1));
+        assert_eq!((grid.outputs(&id).await.len(), grid.wire.refusals_left()), (3, 0));
+        grid.stop().await;
+    });
+}
+
+#[test]
 fn a_runner_that_is_told_to_stop_hands_back_at_once_and_knows_itself_when_it_returns() {
     as_root(|| async {
         let mut grid = Grid::start().await;

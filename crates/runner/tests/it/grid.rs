@@ -4,7 +4,8 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::Command;
-use std::sync::Once;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Once};
 use std::time::Duration;
 
 use rgrid_api::artifacts::{Artifact, ArtifactKind, ListArtifacts};
@@ -17,6 +18,7 @@ use rgrid_store::keys::Role;
 use rgrid_store::testing::TestDatabase;
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -50,6 +52,8 @@ pub(crate) struct Grid {
 pub(crate) struct Wire {
     url: String,
     whole: watch::Sender<bool>,
+    /// So many uploads are refused, as by an object store whose signed addresses are over.
+    refusals: Arc<AtomicU32>,
 }
 
 /// A script and all that goes with it.
@@ -254,22 +258,34 @@ impl Wire {
         let url = format!("http://{}", listener.local_addr().unwrap());
         let whole = watch::Sender::new(true);
         let mut heard = whole.subscribe();
+        let refusals = Arc::new(AtomicU32::new(0));
+        let refusing = Arc::clone(&refusals);
         tokio::spawn(async move {
             while let Ok((mut near, _)) = listener.accept().await {
                 if !*heard.borrow_and_update() {
                     continue;
                 }
-                let (server, mut heard) = (server.clone(), heard.clone());
+                let (server, mut heard, refusals) = (server.clone(), heard.clone(), Arc::clone(&refusing));
                 tokio::spawn(async move {
                     let Ok(mut far) = TcpStream::connect(server).await else { return };
                     tokio::select! {
-                        _ = tokio::io::copy_bidirectional(&mut near, &mut far) => {}
+                        _ = carry(&mut near, &mut far, &refusals) => {}
                         _ = heard.wait_for(|whole| !whole) => {}
                     }
                 });
             }
         });
-        Self { url, whole }
+        Self { url, whole, refusals }
+    }
+
+    /// Refuses the next `number` uploads.
+    pub(crate) fn refuse_uploads(&self, number: u32) {
+        self.refusals.store(number, Ordering::Relaxed);
+    }
+
+    /// Uploads that are still to be refused.
+    pub(crate) fn refusals_left(&self) -> u32 {
+        self.refusals.load(Ordering::Relaxed)
     }
 
     /// Cuts every connection, and every new one, until it is mended.
@@ -279,6 +295,38 @@ impl Wire {
 
     pub(crate) fn mend(&self) {
         self.whole.send_replace(true);
+    }
+}
+
+/// What S3 says of a signed address that is over.
+const REFUSAL: &[u8] = b"HTTP/1.1 403 Forbidden\r\ncontent-type: application/xml\r\ncontent-length: 63\r\n\
+    connection: close\r\n\r\n<Error><Code>AccessDenied</Code><Message>over</Message></Error>";
+
+async fn carry(near: &mut TcpStream, far: &mut TcpStream, refusals: &AtomicU32) -> std::io::Result<()> {
+    let (mut asked, mut answered) = (vec![0; 64 << 10], vec![0; 64 << 10]);
+    loop {
+        tokio::select! {
+            read = near.read(&mut asked) => {
+                let bytes = &asked[..read?];
+                let refuses = bytes.starts_with(b"PUT ")
+                    && refusals.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| n.checked_sub(1)).is_ok();
+                if refuses {
+                    near.write_all(REFUSAL).await?;
+                    return near.shutdown().await;
+                }
+                if bytes.is_empty() {
+                    return Ok(());
+                }
+                far.write_all(bytes).await?;
+            }
+            read = far.read(&mut answered) => {
+                let bytes = &answered[..read?];
+                if bytes.is_empty() {
+                    return Ok(());
+                }
+                near.write_all(bytes).await?;
+            }
+        }
     }
 }
 
