@@ -25,6 +25,7 @@ use crate::executions::{
 use crate::health::{Health, Pruned, Ready};
 use crate::keys::{CreateKey, CreatedKey, Key, KeyList, Whoami};
 use crate::logs::{Cursor, LogPage, ReadLogs, StdinWritten, WriteStdin};
+use crate::runtimes::RuntimeList;
 use crate::workers::{Held, WorkerList};
 use crate::{ATTEMPT_TOKEN, BASE, CLIENT_VERSION, IDEMPOTENCY_KEY};
 
@@ -204,6 +205,11 @@ impl Client {
         let status = response.status().as_u16();
         let body = response.bytes().await.map_err(|source| self.unreachable(source))?;
         serde_json::from_slice(&body).map_err(|_| ClientError::NotAGrid { url: self.base.clone(), status })
+    }
+
+    /// `GET /runtimes`.
+    pub async fn runtimes(&self) -> Result<RuntimeList, ClientError> {
+        self.get("/runtimes").await
     }
 
     /// `GET /whoami`.

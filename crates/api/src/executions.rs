@@ -93,8 +93,11 @@ pub struct CreateExecution {
     /// Everything that travels.
     #[serde(default)]
     pub inputs: Vec<InputBody>,
-    /// Such as `python:3.12`.
-    #[schema(pattern = "^python:3[.]1[0-4]$")]
+    /// Such as `python:3.12`, or `image:` and a container image.
+    #[schema(
+        pattern = "^(python:3[.]1[0-4]|image:[a-zA-Z0-9]+(([._/:@]|__|-+)[a-zA-Z0-9]+)*)$",
+        max_length = 255
+    )]
     pub runtime: String,
     /// The user's own interpreter; used only on the user's own machine.
     #[schema(pattern = "^/", max_length = 4095)]

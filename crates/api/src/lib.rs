@@ -17,6 +17,7 @@ pub mod health;
 pub mod keys;
 pub mod logs;
 pub mod outcome;
+pub mod runtimes;
 pub mod workers;
 
 /// The prefix of every path of this version.

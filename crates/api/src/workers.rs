@@ -103,6 +103,9 @@ pub struct Join {
     pub capacity: CapacityBody,
     /// How it isolates.
     pub sandbox: SandboxBody,
+    /// True when it can run container images as well.
+    #[serde(default)]
+    pub docker: bool,
 }
 
 /// The answer to a join.

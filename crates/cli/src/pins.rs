@@ -6,7 +6,7 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use rgrid_core::requires_python::RequiresPython;
-use rgrid_core::runtime::{PYTHON_MINOR, Runtime};
+use rgrid_core::runtime::{PYTHON_MINOR, Python};
 use serde::Deserialize;
 
 use crate::errors::Error;
@@ -29,7 +29,7 @@ pub(crate) struct Place<'a> {
 }
 
 /// The Python that is asked for; `None` when nothing asks. `own` is the one that the person has.
-pub(crate) fn runtime(place: Place<'_>, own: Option<Runtime>) -> Result<Option<Runtime>, Error> {
+pub(crate) fn runtime(place: Place<'_>, own: Option<Python>) -> Result<Option<Python>, Error> {
     if let Some(script) = place.script
         && let Some(block) = read(script).as_deref().and_then(block)
         && let Some(required) = parsed::<Block>(&block, script)?.requires_python
@@ -78,7 +78,7 @@ fn parsed<T: serde::de::DeserializeOwned>(text: &str, path: &Path) -> Result<T, 
     toml::from_str(text).map_err(|error| wrong(path, error.message().to_owned()))
 }
 
-fn choose(required: &str, path: &Path, own: Option<Runtime>) -> Result<Runtime, Error> {
+fn choose(required: &str, path: &Path, own: Option<Python>) -> Result<Python, Error> {
     let required: RequiresPython =
         required.parse().map_err(|error: rgrid_core::requires_python::NotARequirement| {
             wrong(path, format!("requires-python: {error}"))
@@ -107,11 +107,11 @@ fn block(script: &str) -> Option<String> {
 }
 
 /// The version that a `.python-version` names. It may name an environment of pyenv instead, which is not for us.
-fn version(text: &str) -> Option<Runtime> {
+fn version(text: &str) -> Option<Python> {
     let line = text.lines().map(str::trim).find(|line| !line.is_empty() && !line.starts_with('#'))?;
     let number = line.trim_start_matches("cpython-").trim_start_matches("python");
     let minor = number.trim_start_matches([':', '-']).strip_prefix("3.")?.split(['.', '-', '+']).next()?;
-    minor.parse().ok().and_then(Runtime::python)
+    minor.parse().ok().and_then(Python::new)
 }
 
 #[cfg(test)]
@@ -129,7 +129,7 @@ mod tests {
     #[test]
     fn a_pinned_version_is_read_in_every_spelling() {
         for text in ["3.12\n", "# ours\n3.12.4\n", "cpython-3.12.4-linux", "python3.12"] {
-            assert_eq!(version(text), Runtime::python(12), "{text}");
+            assert_eq!(version(text), Python::new(12), "{text}");
         }
         assert_eq!([version("myenv"), version("system\n"), version(""), version("3.9")], [None; 4]);
     }
@@ -143,18 +143,18 @@ mod tests {
         let script = folder.join("s.py");
         std::fs::write(&script, "print()\n").unwrap();
         let place = Place { script: Some(&script), folder: &folder, root };
-        let found = |own| runtime(place, Runtime::python(own)).map_err(|error| error.message().what);
+        let found = |own| runtime(place, Python::new(own)).map_err(|error| error.message().what);
         assert_eq!(found(11), Ok(None));
         std::fs::write(
             root.join("pyproject.toml"),
             "[project]\nname = 'x'\nrequires-python = '>=3.12,<3.14'\n",
         )
         .unwrap();
-        assert_eq!((found(11), found(12)), (Ok(Runtime::python(13)), Ok(Runtime::python(12))));
+        assert_eq!((found(11), found(12)), (Ok(Python::new(13)), Ok(Python::new(12))));
         std::fs::write(root.join(".python-version"), "3.14\n").unwrap();
-        assert_eq!(found(12), Ok(Runtime::python(14)));
+        assert_eq!(found(12), Ok(Python::new(14)));
         std::fs::write(&script, "# /// script\n# requires-python = '<3.12'\n# ///\n").unwrap();
-        assert_eq!((found(10), found(14)), (Ok(Runtime::python(10)), Ok(Runtime::python(11))));
+        assert_eq!((found(10), found(14)), (Ok(Python::new(10)), Ok(Python::new(11))));
         std::fs::write(&script, "# /// script\n# requires-python = '>=3.20'\n# ///\n").unwrap();
         let refused = found(12).unwrap_err();
         assert!(

@@ -124,7 +124,11 @@ impl Plan {
         let share = "the worker's share".to_owned();
         let grid = if self.embedded { "this machine's own" } else { "the configured one" };
         let mut rows = vec![("grid", grid.to_owned()), ("python", self.python())];
-        rows.push(("sandbox", "process: its own files, processes and network".to_owned()));
+        let sandbox = match body.runtime.starts_with("image:") {
+            true => "docker: a container of its own",
+            false => "process: its own files, processes and network",
+        };
+        rows.push(("sandbox", sandbox.to_owned()));
         rows.push((
             "network",
             if body.network == Some(false) {

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rgrid_core::runtime::Runtime;
+use rgrid_core::runtime::Python;
 use serde::Deserialize;
 
 use crate::errors::{Doing, Error};
@@ -13,7 +13,7 @@ use crate::errors::{Doing, Error};
 pub(crate) struct Defaults {
     /// Where they stand.
     pub source: Option<PathBuf>,
-    pub runtime: Option<Runtime>,
+    pub runtime: Option<Python>,
     pub cpu_millis: Option<u32>,
     pub memory_bytes: Option<u64>,
     pub disk_bytes: Option<u64>,
@@ -134,7 +134,7 @@ mod tests {
         let defaults =
             check("[tool.rgrid]\nruntime='3.11'\ncpu=2\nmemory='3G'\ntimeout='1h'\ninput=['config/a.yml']")
                 .unwrap();
-        assert_eq!(defaults.runtime, Runtime::python(11));
+        assert_eq!(defaults.runtime, Python::new(11));
         assert_eq!((defaults.cpu_millis, defaults.memory_bytes), (Some(2000), Some(3 << 30)));
         assert_eq!(defaults.timeout, Some(Duration::from_secs(3600)));
         assert_eq!(defaults.input, ["/p/config/a.yml"]);

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use rgrid_api::client::ClientError;
 use rgrid_api::executions::{CreateExecution, Created, InputBody, ProgramBody};
-use rgrid_core::runtime::DEFAULT_RUNTIME;
+use rgrid_core::runtime::{DEFAULT_PYTHON, Runtime};
 use rgrid_core::submission::Program;
 
 use crate::args::RunArgs;
@@ -114,9 +114,13 @@ fn body(
         Some(named) => Some(named),
         None => pins::runtime(pin_place(discovery), own_runtime)?,
     };
-    let runtime = wanted_runtime.or(own_runtime).unwrap_or(DEFAULT_RUNTIME);
-    // The person's own Python serves unless another version was asked for.
+    let runtime = match &args.image {
+        Some(name) => Runtime::Image(name.clone()),
+        None => Runtime::Python(wanted_runtime.or(own_runtime).unwrap_or(DEFAULT_PYTHON)),
+    };
+    // The person's own Python serves unless another version was asked for, or an image's.
     let own = interpreter.filter(|_| wanted_runtime.is_none() || wanted_runtime == own_runtime);
+    let own = own.filter(|_| args.image.is_none());
     let millis = |time: std::time::Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
     let body = CreateExecution {
         name: args.name.clone(),

@@ -19,6 +19,8 @@ pub struct Offer {
     pub free: Capacity,
     /// What it has when it runs nothing.
     pub whole: Capacity,
+    /// It can run container images.
+    pub docker: bool,
 }
 
 /// An execution that waits.
@@ -36,6 +38,8 @@ pub struct Candidate {
     pub since: Timestamp,
     /// What it asks for; 0 means the worker's share.
     pub wanted: Capacity,
+    /// It runs in a container image.
+    pub docker: bool,
 }
 
 /// What runs already, and what may.
@@ -79,7 +83,7 @@ pub fn place(
         if !has_room(&load, candidate) {
             continue;
         }
-        let Some(offer) = best(&mut offers, &candidate.wanted) else { continue };
+        let Some(offer) = best(&mut offers, candidate) else { continue };
         take(offer, &candidate.wanted);
         placed.push((candidate.execution, offer.worker));
         *load.running.entry(account).or_default() += 1;
@@ -106,21 +110,27 @@ fn next_account(queues: &BTreeMap<AccountId, Vec<&Candidate>>, load: &Load) -> O
     queues.iter().min_by_key(|(account, queue)| rank(account, queue)).map(|(account, _)| *account)
 }
 
+/// Whether the worker has the sandbox that it needs.
+fn can(offer: &Offer, candidate: &Candidate) -> bool {
+    offer.docker || !candidate.docker
+}
+
 fn reserve(offers: &mut [Offer], first: &Candidate, now: Timestamp) {
     let waited = (now - first.since).to_std().unwrap_or_default();
-    let fits_now = offers.iter().any(|offer| offer.slots > 0 && offer.free.holds(&first.wanted));
+    let able = |offer: &Offer| offer.slots > 0 && can(offer, first);
+    let fits_now = offers.iter().any(|offer| able(offer) && offer.free.holds(&first.wanted));
     if waited >= limits::RESERVE_AFTER
         && !fits_now
-        && let Some(offer) =
-            offers.iter_mut().find(|offer| offer.slots > 0 && offer.whole.holds(&first.wanted))
+        && let Some(offer) = offers.iter_mut().find(|offer| able(offer) && offer.whole.holds(&first.wanted))
     {
         offer.slots = 0;
     }
 }
 
 /// The fullest worker that holds it, so that empty ones stay empty: they can take what is large, or be given back.
-fn best<'a>(offers: &'a mut [Offer], wanted: &Capacity) -> Option<&'a mut Offer> {
-    let holds = |offer: &&mut Offer| offer.slots > 0 && offer.free.holds(wanted);
+fn best<'a>(offers: &'a mut [Offer], candidate: &Candidate) -> Option<&'a mut Offer> {
+    let holds =
+        |offer: &&mut Offer| offer.slots > 0 && can(offer, candidate) && offer.free.holds(&candidate.wanted);
     offers.iter_mut().filter(holds).min_by_key(|offer| (offer.free.cpu_millis, offer.slots))
 }
 
@@ -151,7 +161,7 @@ mod tests {
 
     fn offer(n: u8, slots: u32, cpus: u32) -> Offer {
         let free = Capacity { cpu_millis: cpus * 1000, memory_bytes: u64::from(cpus) * GIB, disk_bytes: GIB };
-        Offer { worker: WorkerId::new(0, [n; 10]), slots, free, whole: free }
+        Offer { worker: WorkerId::new(0, [n; 10]), slots, free, whole: free, docker: false }
     }
 
     fn candidate(account: u8, n: u8, cpus: u32) -> Candidate {
@@ -162,6 +172,7 @@ mod tests {
             priority: 0,
             since: at(i64::from(n)),
             wanted: Capacity { cpu_millis: cpus * 1000, memory_bytes: 0, disk_bytes: 0 },
+            docker: false,
         }
     }
 
@@ -175,6 +186,18 @@ mod tests {
         let load = Load { running: [(candidates[3].account, 1)].into(), ..Load::default() };
         let placed = place(&[offer(1, 3, 4)], &candidates, &load, at(10));
         assert_eq!(numbers(&placed, &candidates), [0, 1, 3]);
+    }
+
+    #[test]
+    fn an_image_goes_only_where_docker_is_and_reserves_no_other_worker() {
+        let image = Candidate { docker: true, ..candidate(1, 1, 1) };
+        let after_long = at(1_000_000);
+        let plain = offer(1, 1, 4);
+        let placed = place(&[plain], &[image, candidate(1, 2, 1)], &Load::default(), after_long);
+        assert_eq!(numbers(&placed, &[image, candidate(1, 2, 1)]), [1]);
+        let docker = Offer { docker: true, ..offer(2, 1, 4) };
+        let placed = place(&[plain, docker], &[image], &Load::default(), after_long);
+        assert_eq!(placed, [(image.execution, docker.worker)]);
     }
 
     #[test]

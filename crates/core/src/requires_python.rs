@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 use std::fmt;
 use std::str::FromStr;
 
-use crate::runtime::{PYTHON_MINOR, Runtime};
+use crate::runtime::{PYTHON_MINOR, Python};
 
 /// Patch releases that a minor version is taken to have: it is allowed when one of them is.
 const PATCHES: u32 = 100;
@@ -109,7 +109,7 @@ impl Clause {
 impl RequiresPython {
     /// True when a release of that Python is in the set.
     #[must_use]
-    pub fn allows(&self, runtime: Runtime) -> bool {
+    pub fn allows(&self, runtime: Python) -> bool {
         (0..PATCHES).any(|patch| {
             self.clauses.iter().all(|clause| clause.holds([3, u32::from(runtime.minor()), patch]))
         })
@@ -117,8 +117,8 @@ impl RequiresPython {
 
     /// What is run: the person's own Python if it is in the set, else the newest that is; `None` when we run none.
     #[must_use]
-    pub fn choose(&self, own: Option<Runtime>) -> Option<Runtime> {
-        let newest = || PYTHON_MINOR.rev().filter_map(Runtime::python).find(|runtime| self.allows(*runtime));
+    pub fn choose(&self, own: Option<Python>) -> Option<Python> {
+        let newest = || PYTHON_MINOR.rev().filter_map(Python::new).find(|runtime| self.allows(*runtime));
         own.filter(|own| self.allows(*own)).or_else(newest)
     }
 }
@@ -130,7 +130,7 @@ mod tests {
     fn check(text: &str, minors: &[u8]) {
         let required: RequiresPython = text.parse().unwrap();
         let allowed: Vec<u8> =
-            PYTHON_MINOR.filter(|minor| required.allows(Runtime::python(*minor).unwrap())).collect();
+            PYTHON_MINOR.filter(|minor| required.allows(Python::new(*minor).unwrap())).collect();
         assert_eq!(allowed, minors, "{text}");
     }
 
@@ -164,8 +164,8 @@ mod tests {
     #[test]
     fn the_persons_own_python_serves_if_it_may() {
         let required: RequiresPython = ">=3.11,<3.14".parse().unwrap();
-        assert_eq!(required.choose(Runtime::python(11)), Runtime::python(11));
-        assert_eq!(required.choose(Runtime::python(10)), Runtime::python(13));
-        assert_eq!(required.choose(None), Runtime::python(13));
+        assert_eq!(required.choose(Python::new(11)), Python::new(11));
+        assert_eq!(required.choose(Python::new(10)), Python::new(13));
+        assert_eq!(required.choose(None), Python::new(13));
     }
 }

@@ -123,7 +123,7 @@ pub struct Draft {
     pub project_root: AbsolutePath,
     /// Everything that travels.
     pub inputs: Vec<Input>,
-    /// The Python it asks for.
+    /// What it asks to be run by.
     pub runtime: Runtime,
     /// The user's own interpreter: used when the worker is the user's machine (the embedded grid), else ignored.
     pub interpreter: Option<AbsolutePath>,

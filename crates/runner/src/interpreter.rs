@@ -11,7 +11,7 @@ use std::process::Stdio;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use rgrid_core::runtime::Runtime;
+use rgrid_core::runtime::Python;
 use serde::{Deserialize, Serialize};
 
 use crate::system::is_system;
@@ -58,8 +58,8 @@ struct Answer {
 }
 
 impl Answer {
-    fn is(&self, wanted: Runtime) -> bool {
-        self.version.0 == 3 && Runtime::python(self.version.1) == Some(wanted)
+    fn is(&self, wanted: Python) -> bool {
+        self.version.0 == 3 && Python::new(self.version.1) == Some(wanted)
     }
 }
 
@@ -76,12 +76,19 @@ pub(crate) struct Interpreter {
     pub(crate) user_base: Option<PathBuf>,
 }
 
+impl Interpreter {
+    /// The one that an image brings: nothing of the machine belongs to it.
+    pub(crate) fn of_image(executable: PathBuf) -> Self {
+        Self { executable, needs: Vec::new(), packages: Vec::new(), user_base: None }
+    }
+}
+
 /// Why there is no interpreter.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum InterpreterError {
     /// None of the asked version is here.
     #[error("{wanted} is not installed on this worker; install python{} or choose another --runtime", wanted.version())]
-    NotInstalled { wanted: Runtime },
+    NotInstalled { wanted: Python },
     /// It is here and does not run.
     #[error("{path} does not run: {reason}")]
     Broken { path: PathBuf, reason: String },
@@ -115,7 +122,7 @@ impl Interpreters {
     /// The interpreter for `wanted`: the user's own when it is named and of that version, else one on `PATH`.
     pub(crate) async fn find(
         &self,
-        wanted: Runtime,
+        wanted: Python,
         own: Option<&Path>,
     ) -> Result<Interpreter, InterpreterError> {
         let named = format!("python{}", wanted.version());
@@ -274,7 +281,7 @@ mod tests {
         let python = on_path("python3").into_iter().next().expect("a python3 on PATH");
         let interpreters = Interpreters::open(folder.path());
         let answer = interpreters.ask(&python).await.unwrap();
-        let wanted = Runtime::python(answer.version.1).unwrap();
+        let wanted = Python::new(answer.version.1).unwrap();
         let found = interpreters.find(wanted, Some(&python)).await.unwrap();
         assert!(found.executable.is_absolute());
         for (host, _) in &found.needs {
@@ -290,7 +297,7 @@ mod tests {
     async fn a_version_that_is_not_here_is_named() {
         let folder = tempfile::tempdir().unwrap();
         let interpreters = Interpreters::open(folder.path());
-        let error = interpreters.find(Runtime::python(10).unwrap(), None).await.unwrap_err();
+        let error = interpreters.find(Python::new(10).unwrap(), None).await.unwrap_err();
         assert!(error.to_string().contains("3.10"), "{error}");
     }
 }

@@ -11,6 +11,7 @@ use rgrid_api::error::ErrorCode;
 use rgrid_api::workers::{Directive, Lease};
 use rgrid_core::limits;
 use rgrid_core::outcome::Outcome;
+use rgrid_core::runtime::Runtime;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -21,10 +22,11 @@ use crate::interpreter::{Interpreter, InterpreterError, Interpreters};
 use crate::logs::{self, LogEnd};
 use crate::mask::Mask;
 use crate::outputs::{self, OutputError, Outputs};
-use crate::sandbox::{JobEnd, JobExit, Sandbox};
+use crate::room::{Containers, Room};
+use crate::sandbox::{JobEnd, JobExit, SandboxError};
 use crate::supervise::{self, Why};
 use crate::upload::{self, UploadError};
-use crate::workspace::{Workspace, Workspaces};
+use crate::workspace::Workspace;
 use crate::{command, retry, stdin};
 
 /// A runner that is told to stop lets results that are on their way arrive for this long.
@@ -36,8 +38,9 @@ const HAND_BACK_PATIENCE: Duration = Duration::from_secs(5);
 pub(crate) struct Bench {
     pub(crate) client: Client,
     pub(crate) held: Arc<Holdings>,
-    pub(crate) sandbox: Sandbox,
-    pub(crate) workspaces: Arc<Workspaces>,
+    /// Where attempts run, but for those in container images.
+    pub(crate) room: Room,
+    pub(crate) containers: Containers,
     pub(crate) cache: BlobCache,
     pub(crate) flights: Flights,
     pub(crate) interpreters: Interpreters,
@@ -183,6 +186,9 @@ async fn cancelled(directive: &mut watch::Receiver<Directive>) -> Outcome {
 
 /// A workspace with all that the script needs, and the Python that runs it.
 struct Prepared {
+    room: Room,
+    /// The container image.
+    image: Option<String>,
     workspace: Workspace,
     interpreter: Interpreter,
     plan: command::Plan,
@@ -208,17 +214,28 @@ async fn prepare(
     slot: u32,
     disk_bytes: u64,
 ) -> Result<Prepared, Ending> {
-    let runtime = lease
+    let runtime: Runtime = lease
         .runtime
         .parse()
         .map_err(|error: rgrid_core::runtime::UnknownRuntime| Ending::sandbox_failed(error.to_string()))?;
     let own = lease.interpreter.as_deref().map(Path::new).filter(|_| bench.embedded);
-    let interpreter = async {
-        bench
-            .interpreters
-            .find(runtime, own)
-            .await
-            .map_err(|error: InterpreterError| Ending::sandbox_failed(chain(&error)))
+    let found = async {
+        match &runtime {
+            Runtime::Python(python) => {
+                let found = bench.interpreters.find(*python, own).await;
+                let found = found.map_err(|error: InterpreterError| Ending::sandbox_failed(chain(&error)))?;
+                Ok((bench.room.clone(), None, found))
+            }
+            Runtime::Image(name) => {
+                let failed = |error: SandboxError| Ending::sandbox_failed(chain(&error));
+                let room = bench.containers.room().await.map_err(failed)?;
+                // On their own machine people fetch images themselves.
+                let found = room.sandbox.find_image(name.as_str(), !bench.embedded).await;
+                let (executable, exactly) = found.map_err(failed)?;
+                tracing::info!(image = name.as_str(), exactly, "in a container");
+                Ok((room.clone(), Some(name.to_string()), Interpreter::of_image(executable)))
+            }
+        }
     };
     let inputs = async {
         inputs::fetch(&bench.client, &bench.cache, &bench.flights, lease).await.map_err(|error| match error {
@@ -233,14 +250,14 @@ async fn prepare(
             InputError::Disk(_) => Ending::sandbox_failed(chain(&error)),
         })
     };
-    let (interpreter, pins) = tokio::try_join!(interpreter, inputs)?;
+    let ((room, image, interpreter), pins) = tokio::try_join!(found, inputs)?;
     let (bench, lease) = (bench.clone(), lease.clone());
     let placed = tokio::task::spawn_blocking(move || -> std::io::Result<Prepared> {
-        let mut workspace = bench.workspaces.take(slot, disk_bytes)?;
+        let mut workspace = room.workspaces.take(slot, disk_bytes)?;
         workspace.place(&lease, &bench.cache)?;
         drop(pins);
         let plan = command::plan(&lease, &interpreter, &mut workspace)?;
-        Ok(Prepared { workspace, interpreter, plan })
+        Ok(Prepared { room, image, workspace, interpreter, plan })
     });
     match placed.await.map_err(std::io::Error::other) {
         Ok(Ok(prepared)) => Ok(prepared),
@@ -266,7 +283,7 @@ async fn run(
     prepared: Prepared,
     leftover: &mut Option<Workspace>,
 ) -> Ending {
-    let Prepared { workspace, interpreter, plan } = prepared;
+    let Prepared { room, image, workspace, interpreter, plan } = prepared;
     let attempt = control.attempt.clone();
     let pipes = match command::Pipes::new(lease.stdin) {
         Ok(pipes) => pipes,
@@ -287,12 +304,14 @@ async fn run(
         abandoned: abandoned.clone(),
     };
     let log = {
-        let (client, attempt, spool) = (bench.client.clone(), attempt.clone(), bench.sandbox.spool_folder());
+        let (client, attempt, spool) = (bench.client.clone(), attempt.clone(), room.sandbox.spool_folder());
         tokio::spawn(async move { logs::pump(&client, &attempt, sources, &spool).await })
     };
-    let job =
+    let mut job =
         command::job(lease, &interpreter, plan, &workspace, control, pipes.stdin, pipes.stdout, pipes.stderr);
-    let mut running = match bench.sandbox.start(job).await {
+    job.image = image;
+    job.labels = bench.containers.labels(&lease.execution_id, lease.attempt);
+    let mut running = match room.sandbox.start(job).await {
         Ok(running) => running,
         Err(error) => {
             *leftover = Some(workspace);
@@ -307,7 +326,7 @@ async fn run(
             }
         })
     });
-    let (workspaces, slot) = (bench.workspaces.clone(), control.slot);
+    let (workspaces, slot) = (room.workspaces.clone(), control.slot);
     tokio::task::spawn_blocking(move || {
         if let Err(error) = workspaces.prepare(slot) {
             tracing::warn!(%error, "no workspace could be made ahead");

@@ -20,6 +20,7 @@ mod outputs;
 mod poll;
 mod remove;
 mod retry;
+mod room;
 pub mod sandbox;
 mod stdin;
 mod supervise;
@@ -43,6 +44,7 @@ use crate::inputs::Flights;
 use crate::interpreter::Interpreters;
 use crate::job::Bench;
 use crate::poll::Standing;
+use crate::room::{Containers, Room};
 use crate::sandbox::{Sandbox, SandboxConfig, SandboxError};
 use crate::workspace::Workspaces;
 
@@ -86,6 +88,8 @@ pub struct Config {
     pub launcher: PathBuf,
     /// Where bubblewrap is, when it is not on `PATH`.
     pub bwrap: Option<PathBuf>,
+    /// Where the Docker Engine listens, if there is one: then container images run too.
+    pub docker_socket: PathBuf,
     /// What jobs may reach.
     pub network: NetworkPolicy,
     /// This process began with [`sandbox::keep_mounts_to_itself`], and was let.
@@ -171,12 +175,13 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Erro
         allow_private_ranges: config.network.allow_private_ranges,
         blocked,
         bwrap: config.bwrap.clone(),
-        docker_socket: sandbox::DOCKER_SOCKET.into(),
+        docker_socket: config.docker_socket.clone(),
         own_mounts: config.own_mounts,
     };
     let sandbox = Sandbox::process(&sandbox_config).await?;
-    let workspaces = Arc::new(Workspaces::open(sandbox.clone(), slots).map_err(folder)?);
-    make_ahead(&workspaces, slots);
+    let docker = sandbox::docker_answers(&config.docker_socket).await;
+    let room = Room::open(sandbox, slots).map_err(folder)?;
+    make_ahead(&room.workspaces, slots);
     let cache_bytes = CACHE_BYTES_MAX.min(machine.capacity.disk_bytes / 100 * CACHE_DISK_PERCENT);
     let cache = BlobCache::open(&config.data_folder.join("cache"), cache_bytes).map_err(folder)?;
     let identity = identity::establish(
@@ -192,7 +197,8 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Erro
                 .unwrap_or_default(),
             slots,
             capacity: machine.capacity.into(),
-            sandbox: sandbox.describe(),
+            sandbox: room.sandbox.describe(),
+            docker,
         },
     );
     let identity = tokio::select! {
@@ -202,18 +208,18 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Erro
     let identity = match identity {
         Ok(Some(identity)) => identity,
         not_needed => {
-            sandbox.close().await;
+            room.sandbox.close().await;
             return not_needed.map(|_| ());
         }
     };
-    tracing::info!(worker = identity.worker_id, slots, sandbox = ?sandbox.describe(), "ready for work");
+    tracing::info!(worker = identity.worker_id, slots, sandbox = ?room.sandbox.describe(), docker, "ready for work");
     let lone_memory = config.embedded.then_some(machine.memory_total_bytes);
     let held = Arc::new(Holdings::new(machine.capacity, slots, lone_memory));
     let bench = Arc::new(Bench {
         client: Client::new(&config.api_url, &identity.credential)?,
         held,
-        sandbox,
-        workspaces,
+        room,
+        containers: Containers::new(sandbox_config, worker_labels(&identity.worker_id, &config.api_url)),
         cache,
         flights: Flights::default(),
         interpreters: Interpreters::open(&config.data_folder),
@@ -221,9 +227,14 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Erro
         stop: shutdown.child_token(),
     });
     let result = work(bench.clone()).await;
-    bench.workspaces.close();
-    bench.sandbox.clone().close().await;
+    bench.room.clone().close().await;
+    bench.containers.close().await;
     result
+}
+
+/// What containers say of where they come from.
+fn worker_labels(worker_id: &str, api_url: &str) -> Vec<(String, String)> {
+    vec![("rgrid.worker".to_owned(), worker_id.to_owned()), ("rgrid.grid".to_owned(), api_url.to_owned())]
 }
 
 /// Makes a workspace for the first attempt of each slot, while the runner joins.

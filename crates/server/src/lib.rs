@@ -26,6 +26,7 @@ mod waiting;
 
 use std::time::Duration;
 
+use rgrid_core::runtime::Images;
 use rgrid_core::worker::Capacity;
 use rgrid_store::Store;
 use tokio::net::TcpListener;
@@ -47,6 +48,8 @@ pub struct Config {
     /// The largest worker that could be added; `None` when none can. What is larger than that and than every worker is
     /// refused.
     pub largest_type: Option<Capacity>,
+    /// The container images it takes.
+    pub images: Images,
 }
 
 /// At shutdown, requests that are still being answered get this long.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use metrics_exporter_prometheus::PrometheusHandle;
+use rgrid_core::runtime::Images;
 use rgrid_store::Store;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -28,6 +29,7 @@ pub(crate) struct App(Arc<Shared>);
 
 pub(crate) struct Shared {
     pub(crate) store: Store,
+    pub(crate) images: Images,
     pub(crate) version: String,
     pub(crate) bounds: Bounds,
     pub(crate) sizes: Sizes,
@@ -80,6 +82,7 @@ pub(crate) async fn start(
         follows: Follows::default(),
         metrics: metrics::recorder(),
         openapi: routes::openapi(&config).into(),
+        images: config.images,
         version: config.version,
         bounds: config.bounds,
         shutdown,

@@ -84,6 +84,7 @@ async fn join(database: &TestDatabase) -> WorkerId {
         slots: 1_000_000,
         capacity: WHOLE,
         sandbox,
+        docker: false,
     };
     store.join(&join).await.expect("a fresh token is good").0
 }

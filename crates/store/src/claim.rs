@@ -107,8 +107,11 @@ impl Store {
         }
         let heads = heads(&mut transaction, &offers).await?;
         let Some(now) = heads.first().map(|head| head.now) else {
+            // What is found barren by a worker without Docker may be none for one that has it.
+            let for_some = offers.iter().any(|offer| !offer.docker) && images_wait(&mut transaction).await?;
             transaction.rollback().await?;
-            return Ok(Claims { claimed: Vec::new(), barren: sizes_of(&offers) });
+            let barren = offers.iter().filter(|offer| offer.docker || !for_some).map(|offer| offer.free);
+            return Ok(Claims { claimed: Vec::new(), barren: sizes::largest(barren) });
         };
         let placed = placement::place(&offers, &candidates(&heads), &load(&heads), now);
         if placed.is_empty() {
@@ -223,14 +226,18 @@ async fn offers(connection: &mut PgConnection, polls: &BTreeMap<WorkerId, Poll>)
         let held = u32::try_from(row.number64("held")?).unwrap_or(u32::MAX);
         let slots = row.number32("slots")?.saturating_sub(held).min(poll.slots);
         if slots > 0 {
-            offers.push(Offer { worker, slots, free, whole });
+            offers.push(Offer { worker, slots, free, whole, docker: row.try_get("docker")? });
         }
     }
     Ok(offers)
 }
 
 async fn heads(connection: &mut PgConnection, offers: &[Offer]) -> Result<Vec<Head>> {
-    let sizes = sizes_of(offers);
+    let largest = |docker: bool| {
+        let which = offers.iter().filter(move |offer| offer.docker == docker);
+        sizes::largest(which.map(|offer| offer.free)).into_iter().map(move |size| (size, docker))
+    };
+    let (sizes, docker): (Vec<Capacity>, Vec<bool>) = largest(false).chain(largest(true)).unzip();
     let slots: usize = offers.iter().map(|offer| offer.slots as usize).sum();
     let attempts = slots.min(limits::CLAIM_ATTEMPTS_MAX);
     let lanes = (attempts * LANES_PER_ATTEMPT).max(LANES_MIN);
@@ -241,14 +248,15 @@ async fn heads(connection: &mut PgConnection, offers: &[Offer]) -> Result<Vec<He
         .bind(i64::try_from(attempts).unwrap_or(i64::MAX))
         .bind(i64::try_from(lanes).unwrap_or(i64::MAX))
         .bind(row::millis(limits::RESERVE_AFTER))
+        .bind(docker)
         .fetch_all(connection)
         .await?;
     rows.iter().map(Head::read).collect()
 }
 
-/// What fits any offer fits one of these.
-fn sizes_of(offers: &[Offer]) -> Vec<Capacity> {
-    sizes::largest(offers.iter().map(|offer| offer.free))
+/// Whether anything queued needs a worker with Docker.
+async fn images_wait(connection: &mut PgConnection) -> Result<bool> {
+    Ok(sqlx::query_scalar(include_str!("../queries/claim/images_wait.sql")).fetch_one(connection).await?)
 }
 
 impl Head {
@@ -272,6 +280,7 @@ impl Head {
                     memory_bytes: row.number64("memory_bytes")?,
                     disk_bytes: row.number64("disk_bytes")?,
                 },
+                docker: row.try_get::<&str, _>("sandbox")? == queue::DOCKER,
             },
         })
     }

@@ -20,6 +20,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (8, "discarded objects", include_str!("../migrations/0008_discarded_objects.sql")),
     (9, "multipart uploads", include_str!("../migrations/0009_multipart_uploads.sql")),
     (10, "dependencies", include_str!("../migrations/0010_dependencies.sql")),
+    (13, "docker", include_str!("../migrations/0013_docker.sql")),
 ];
 
 /// SQLSTATE of a table that is not there: sqlx's own, before the first migration.

@@ -2,6 +2,7 @@
 
 use rgrid_core::execution::{Status, Step, sources};
 use rgrid_core::id::{AccountId, ExecutionId};
+use rgrid_core::runtime::Runtime;
 use rgrid_core::submission::{Sha256, Submission};
 use sqlx::{PgConnection, Postgres, Transaction};
 
@@ -15,8 +16,18 @@ pub(crate) mod lock {
     pub(crate) const INPUTS: i32 = 0x7267_0002;
 }
 
-/// How an attempt is isolated; the other one comes with images.
-pub(crate) const SANDBOX: &str = "process";
+/// The class of what any worker can run.
+const ANY: &str = "process";
+/// The class of what needs the docker sandbox.
+pub(crate) const DOCKER: &str = "docker";
+
+/// Which class of sandbox a submission needs.
+fn class(submission: &Submission) -> &'static str {
+    match submission.runtime {
+        Runtime::Python(_) => ANY,
+        Runtime::Image(_) => DOCKER,
+    }
+}
 
 /// Statuses as the SQL guards take them.
 pub(crate) fn statuses(step: Step) -> Vec<&'static str> {
@@ -38,7 +49,7 @@ pub(crate) async fn lane(
         .bind(crate::row::integer(wanted.cpu_millis.unwrap_or(0)))
         .bind(crate::row::bigint(wanted.memory_bytes.unwrap_or(0)))
         .bind(crate::row::bigint(wanted.disk_bytes.unwrap_or(0)))
-        .bind(SANDBOX)
+        .bind(class(submission))
         .fetch_optional(&mut *connection)
         .await?;
     if let Some(id) = found {
@@ -51,7 +62,7 @@ pub(crate) async fn lane(
         .bind(crate::row::integer(wanted.cpu_millis.unwrap_or(0)))
         .bind(crate::row::bigint(wanted.memory_bytes.unwrap_or(0)))
         .bind(crate::row::bigint(wanted.disk_bytes.unwrap_or(0)))
-        .bind(SANDBOX)
+        .bind(class(submission))
         .fetch_one(&mut *connection)
         .await?)
 }

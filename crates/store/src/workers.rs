@@ -43,6 +43,8 @@ pub struct JoinRow {
     pub capacity: Capacity,
     /// How it isolates.
     pub sandbox: SandboxRow,
+    /// It can run container images as well.
+    pub docker: bool,
 }
 
 /// One worker's heartbeat.
@@ -241,6 +243,7 @@ async fn write_join(
             .bind(join.sandbox.disk.as_str())
             .bind(credential_sha256.as_slice())
             .bind(legal)
+            .bind(join.docker)
             .execute(connection)
             .await?;
     Ok(written.rows_affected() > 0)

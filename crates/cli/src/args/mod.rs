@@ -49,6 +49,8 @@ pub enum Command {
     Init(InitArgs),
     /// List, create and revoke API keys
     Keys(KeysArgs),
+    /// List what executions can be run by: Pythons and container images
+    Runtimes,
     /// Show which account and key this is
     Whoami,
     /// Show the configuration in use
@@ -274,9 +276,7 @@ mod tests {
 
     #[test]
     fn options_of_a_later_version_are_known_by_name() {
-        for option in
-            ["--image x", "--secret K", "--reuse", "--max-cost 3", "--notify u", "--gpu", "--upgrade"]
-        {
+        for option in ["--secret K", "--reuse", "--max-cost 3", "--notify u", "--gpu", "--upgrade"] {
             let words = shlex::split(&format!("rgrid run {option} s.py")).unwrap();
             let Command::Run(args) = Line::try_parse_from(words).unwrap().command else { panic!("{option}") };
             assert_eq!(args.later.first(), option.split(' ').next(), "{option}");

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use rgrid_core::runtime::Runtime;
+use rgrid_core::runtime::{ImageName, Python};
 
 /// What Ctrl-C does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -25,7 +25,10 @@ pub(crate) enum OnInterrupt {
 pub struct RunArgs {
     /// The Python to run it with, such as 3.12
     #[arg(long, value_name = "PYTHON", value_parser = runtime, help_heading = "The machine")]
-    pub(crate) runtime: Option<Runtime>,
+    pub(crate) runtime: Option<Python>,
+    /// Run it in this container image, with the Python in it
+    #[arg(long, value_name = "NAME", value_parser = image, conflicts_with = "runtime", help_heading = "The machine")]
+    pub(crate) image: Option<ImageName>,
     /// CPUs it may use, such as 2, 0.5 or 500m
     #[arg(long, value_name = "CPUS", value_parser = cpu, help_heading = "The machine")]
     pub(crate) cpu: Option<u32>,
@@ -116,8 +119,6 @@ pub struct RunArgs {
 #[derive(Debug, Default, Args)]
 pub(crate) struct LaterOptions {
     #[arg(long, hide = true)]
-    image: Option<String>,
-    #[arg(long, hide = true)]
     secret: Vec<String>,
     #[arg(long, hide = true)]
     requirements: Vec<String>,
@@ -141,7 +142,6 @@ impl LaterOptions {
     /// The first one that was given, as it was typed.
     pub(crate) fn first(&self) -> Option<&'static str> {
         [
-            (self.image.is_some(), "--image"),
             (!self.secret.is_empty(), "--secret"),
             (!self.requirements.is_empty(), "--requirements"),
             (self.upgrade, "--upgrade"),
@@ -157,8 +157,12 @@ impl LaterOptions {
     }
 }
 
-fn runtime(text: &str) -> Result<Runtime, String> {
+fn runtime(text: &str) -> Result<Python, String> {
     text.parse().map_err(|error: rgrid_core::runtime::UnknownRuntime| error.to_string())
+}
+
+fn image(text: &str) -> Result<ImageName, String> {
+    text.parse().map_err(|error: rgrid_core::runtime::NoImageName| error.to_string())
 }
 
 fn cpu(text: &str) -> Result<u32, String> {

@@ -14,6 +14,7 @@ mod outputs;
 mod prune;
 mod retry;
 mod run;
+mod runtimes;
 mod status;
 mod whoami;
 mod workers;
@@ -70,6 +71,7 @@ async fn dispatch<G: EmbeddedGrid>(command: Command, session: &Session<'_, G>) -
         Command::Workers => workers::workers(session).await,
         Command::Init(args) => init::init(args, session).await,
         Command::Keys(args) => keys::keys(args, session).await,
+        Command::Runtimes => runtimes::runtimes(session).await,
         Command::Whoami => whoami::whoami(session).await,
         Command::Config(args) => config::config(args, session).await,
         Command::Doctor => doctor::doctor(session).await,

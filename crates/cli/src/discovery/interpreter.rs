@@ -11,7 +11,7 @@ use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use rgrid_core::runtime::Runtime;
+use rgrid_core::runtime::Python;
 
 use answers::{Answers, State};
 
@@ -74,8 +74,8 @@ pub struct Interpreter {
 
 impl Interpreter {
     /// What to ask of the grid; `None` for a version that it does not run.
-    pub fn runtime(&self) -> Option<Runtime> {
-        Runtime::python(self.minor)
+    pub fn runtime(&self) -> Option<Python> {
+        Python::new(self.minor)
     }
 }
 

@@ -4,6 +4,7 @@ use rgrid_api::artifacts::Artifact;
 use rgrid_api::executions::{Attempt, Execution};
 use rgrid_api::health::Pruned;
 use rgrid_api::keys::{CreatedKey, Key, Whoami};
+use rgrid_api::runtimes::RuntimeList;
 use rgrid_api::workers::Worker;
 use serde::Serialize;
 use serde_json::json;
@@ -88,6 +89,10 @@ impl Output for Json {
 
     fn key_revoked(&self, key: &Key) -> String {
         text(&json!({ "key": key }))
+    }
+
+    fn runtimes(&self, list: &RuntimeList) -> String {
+        text(list)
     }
 
     fn whoami(&self, whoami: &Whoami, url: &str) -> String {

@@ -8,6 +8,7 @@ use rgrid_api::artifacts::Artifact;
 use rgrid_api::executions::{Attempt, Execution};
 use rgrid_api::health::Pruned;
 use rgrid_api::keys::{CreatedKey, Key, Whoami};
+use rgrid_api::runtimes::RuntimeList;
 use rgrid_api::workers::Worker;
 
 use crate::configuration::Configuration;
@@ -44,6 +45,8 @@ pub(crate) trait Output {
     fn key_created(&self, created: &CreatedKey) -> String;
     /// `keys revoke`.
     fn key_revoked(&self, key: &Key) -> String;
+    /// `runtimes`.
+    fn runtimes(&self, list: &RuntimeList) -> String;
     /// `whoami`, `init`.
     fn whoami(&self, whoami: &Whoami, url: &str) -> String;
     /// `config show`.

@@ -4,6 +4,7 @@ use rgrid_api::artifacts::Artifact;
 use rgrid_api::executions::{Attempt, Execution};
 use rgrid_api::health::Pruned;
 use rgrid_api::keys::{CreatedKey, Key, Whoami};
+use rgrid_api::runtimes::RuntimeList;
 use rgrid_api::workers::Worker;
 
 use super::Output;
@@ -67,6 +68,10 @@ impl Output for Quiet {
 
     fn key_revoked(&self, _key: &Key) -> String {
         String::new()
+    }
+
+    fn runtimes(&self, list: &RuntimeList) -> String {
+        lines(list.runtimes.iter().map(|runtime| &runtime.name))
     }
 
     fn whoami(&self, whoami: &Whoami, _url: &str) -> String {

@@ -6,6 +6,7 @@ use rgrid_api::artifacts::Artifact;
 use rgrid_api::executions::{Attempt, Execution, ProgramBody};
 use rgrid_api::health::Pruned;
 use rgrid_api::keys::{CreatedKey, Key, Whoami};
+use rgrid_api::runtimes::RuntimeList;
 use rgrid_api::workers::Worker;
 use rgrid_core::quantity::{format_bytes, format_duration};
 
@@ -236,6 +237,22 @@ impl Output for Table {
 
     fn key_revoked(&self, key: &Key) -> String {
         format!("{} ({}) is revoked\n", key.id, shown(&key.name))
+    }
+
+    fn runtimes(&self, list: &RuntimeList) -> String {
+        let option = |image: &Option<String>| if image.is_some() { "--image" } else { "--runtime" };
+        let mut out = self.rows(
+            &["NAME", "BY", "IMAGE"],
+            &[],
+            list.runtimes.iter().map(|runtime| {
+                let image = runtime.image.clone().unwrap_or_default();
+                vec![runtime.name.clone(), option(&runtime.image).to_owned(), image]
+            }),
+        );
+        if list.own_images {
+            out.push_str("and every image that Docker has on this machine, by --image\n");
+        }
+        out
     }
 
     fn whoami(&self, whoami: &Whoami, url: &str) -> String {

@@ -178,6 +178,7 @@ impl Grid {
                 limits: LimitGrade::Hard,
                 disk: LimitGrade::Watched,
             },
+            docker: false,
         };
         self.store.join(&row).await.unwrap().0
     }

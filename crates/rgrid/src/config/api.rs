@@ -1,5 +1,8 @@
 //! What `rgrid api` is told.
 
+use std::collections::BTreeMap;
+
+use rgrid_core::runtime::{ImageName, Images};
 use rgrid_store::StoreConfig;
 
 use super::{ConfigError, Settings, store};
@@ -10,6 +13,7 @@ pub(crate) struct ApiConfig {
     pub(crate) host: String,
     pub(crate) port: u16,
     pub(crate) public_url: Option<String>,
+    pub(crate) images: Images,
     pub(crate) store: StoreConfig,
 }
 
@@ -21,9 +25,21 @@ impl ApiConfig {
             host: settings.required("api.host")?.to_owned(),
             port: settings.with_default("api.port", |text| text.parse::<u16>())?,
             public_url: settings.parsed("api.public_url", public_url)?,
+            images: settings.parsed("sandbox.images", images)?.unwrap_or(Images::Listed(BTreeMap::new())),
             store: store::store(settings, "rgrid api")?,
         })
     }
+}
+
+/// `SHORT=IMAGE`, with commas between.
+fn images(text: &str) -> Result<Images, String> {
+    let mut listed = BTreeMap::new();
+    for entry in text.split(',').map(str::trim).filter(|entry| !entry.is_empty()) {
+        let (short, image) = entry.split_once('=').ok_or_else(|| format!("{entry:?} is not SHORT=IMAGE"))?;
+        let read = |text: &str| text.trim().parse::<ImageName>().map_err(|error| error.to_string());
+        listed.insert(read(short)?.to_string(), read(image)?);
+    }
+    Ok(Images::Listed(listed))
 }
 
 fn public_url(text: &str) -> Result<String, String> {

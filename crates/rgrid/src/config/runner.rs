@@ -12,6 +12,7 @@ pub(crate) struct RunnerConfig {
     pub(crate) data_folder: PathBuf,
     pub(crate) slots: Option<u32>,
     pub(crate) allow_private_addresses: bool,
+    pub(crate) docker_socket: PathBuf,
 }
 
 impl RunnerConfig {
@@ -23,6 +24,7 @@ impl RunnerConfig {
             join_token_file: settings.required("runner.join_token_file")?.into(),
             data_folder: settings.required("runner.data_folder")?.into(),
             slots: settings.parsed("runner.slots", |text| text.parse::<u32>())?,
+            docker_socket: settings.required("runner.docker_socket")?.into(),
             allow_private_addresses: settings
                 .with_default("runner.allow_private_addresses", |text| text.parse::<bool>())?,
         })

@@ -106,6 +106,7 @@ impl Grid {
             version: VERSION.to_owned(),
             bounds: rgrid_server::Bounds::default(),
             largest_type: Some(policy.new_worker),
+            images: rgrid_core::runtime::Images::Own,
         };
         let mut api = tokio::spawn(rgrid_server::run(api_config, store.clone(), listener, api_stop.clone()));
         let retire = CancellationToken::new();

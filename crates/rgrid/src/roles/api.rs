@@ -35,6 +35,7 @@ async fn serve(config: ApiConfig, shutdown: CancellationToken) -> anyhow::Result
         bounds,
         // No provider of servers is in this version: workers join by themselves.
         largest_type: None,
+        images: config.images,
     };
     rgrid_server::run(server, store.clone(), listener, shutdown).await?;
     store.close().await;

@@ -39,6 +39,7 @@ pub(crate) fn run(args: &RunnerArgs) -> ExitCode {
             embedded,
             launcher: our_program()?,
             bwrap: bubblewrap(),
+            docker_socket: config.docker_socket,
             own_mounts,
             network: NetworkPolicy {
                 allow_private_ranges: config.allow_private_addresses,

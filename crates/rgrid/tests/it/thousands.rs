@@ -84,6 +84,7 @@ impl Worker {
                 limits: "hard".to_owned(),
                 disk: "hard".to_owned(),
             },
+            docker: false,
         };
         let joined = grid.join(&join).await.unwrap();
         Self { client: grid.with_key(&joined.credential), held: Arc::default(), seen: Arc::clone(seen) }

@@ -19,7 +19,7 @@ mod probe;
 mod process;
 mod running;
 
-pub use docker::SOCKET as DOCKER_SOCKET;
+pub use docker::{SOCKET as DOCKER_SOCKET, docker_answers};
 pub use place::Place;
 pub use process::launch::{LAUNCH_ARGUMENT, launch_main};
 pub use process::{keep_mounts_to_itself, no_hard_disk};
@@ -110,14 +110,15 @@ impl Sandbox {
         }
     }
 
-    /// Makes sure that an image is here: where its Python is, and exactly which image it is now.
+    /// Makes sure that an image is here, fetched if need be and if it may: where its Python is, and exactly which image it
+    /// is now.
     ///
     /// # Errors
     /// When it cannot be had, or has no Python.
-    pub async fn find_image(&self, name: &str) -> Result<(PathBuf, String), SandboxError> {
+    pub async fn find_image(&self, name: &str, fetch: bool) -> Result<(PathBuf, String), SandboxError> {
         match self {
             Self::Process(_) => Err(SandboxError::Refused("an image needs the docker sandbox".to_owned())),
-            Self::Docker(docker) => docker.find_image(name).await,
+            Self::Docker(docker) => docker.find_image(name, fetch).await,
         }
     }
 
@@ -176,6 +177,21 @@ pub struct JobSpec {
     pub stdout: OwnedFd,
     /// Its standard error.
     pub stderr: OwnedFd,
+}
+
+impl JobSpec {
+    /// Refuses to mount a link that a workspace brings: who mounts it would follow it, as root and to anywhere.
+    fn refuse_link(&self, host: &Path, inside: &Path) -> Result<(), SandboxError> {
+        let found = std::fs::symlink_metadata(host);
+        let found = found.map_err(SandboxError::system(format!("find {}", host.display())))?;
+        if found.is_symlink() && host.starts_with(&self.root) {
+            let inside = inside.display();
+            return Err(SandboxError::Refused(format!(
+                "{inside} is a link where only files and folders can be"
+            )));
+        }
+        Ok(())
+    }
 }
 
 /// What a job may use.

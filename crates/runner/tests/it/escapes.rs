@@ -366,6 +366,23 @@ fn a_hostile_workspace_does_not_lead_a_mount_elsewhere() {
 }
 
 #[test]
+fn a_link_that_was_sent_below_a_system_folder_shows_nothing_of_the_host() {
+    in_every_sandbox(async || {
+        let ground = Ground::new(|_| {}).await;
+        let secret = ground.folder.path().join("secret");
+        fs::write(&secret, "").unwrap();
+        let bring_link = |spec: &mut rgrid_runner::sandbox::JobSpec| {
+            let sent = spec.root.join("sent");
+            std::os::unix::fs::symlink(&secret, &sent).unwrap();
+            spec.file_binds.push((sent, "/usr/local/sent".into(), true));
+        };
+        let refused = ground.start_changed(job(&["read", "/usr/local/sent"]), &bring_link).await.err();
+        assert!(matches!(refused, Some(SandboxError::Refused(_))), "{refused:?}");
+        ground.close().await;
+    });
+}
+
+#[test]
 fn what_cannot_be_started_is_said() {
     in_every_sandbox(async || {
         let ground = Ground::new(|_| {}).await;

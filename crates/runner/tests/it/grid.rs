@@ -80,6 +80,7 @@ impl Grid {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             bounds: rgrid_server::Bounds::default(),
             largest_type: None,
+            images: rgrid_core::runtime::Images::Own,
         };
         let data = TempDir::new().unwrap();
         let token = store.create_join_token(None, Duration::from_secs(60)).await.unwrap();
@@ -238,6 +239,7 @@ impl Runner {
             embedded: true,
             launcher: crate::ground::launcher(),
             bwrap: None,
+            docker_socket: crate::ground::docker_socket(),
             own_mounts: false,
             network: NetworkPolicy::default(),
         };

@@ -315,6 +315,11 @@ pub(crate) fn in_every_sandbox<F: Future<Output = ()>>(test: impl Fn() -> F) {
     }
 }
 
+/// Where the engine of this thread's test listens; nowhere when its jobs run in no container.
+pub(crate) fn docker_socket() -> PathBuf {
+    if IN_CONTAINERS.get() { engine().socket.clone() } else { "/nowhere".into() }
+}
+
 /// In containers alone, as root.
 pub(crate) fn in_containers<F: Future<Output = ()>>(test: impl FnOnce() -> F) {
     if !Uid::effective().is_root() {

@@ -6,5 +6,6 @@ mod engine;
 mod escapes;
 mod grid;
 mod ground;
+mod images;
 mod limits;
 mod network;

@@ -12,6 +12,8 @@ use rgrid_core::execution::Status;
 use rgrid_core::id::{AccountId, ExecutionId};
 use rgrid_core::limits::{PAGE_ITEMS, TIMEOUT_MAX};
 use rgrid_core::outcome::CancelledBy;
+use rgrid_core::runtime::Runtime;
+use rgrid_core::submission::Draft;
 use rgrid_store::executions::{CreatedRow, ExecutionRow, Filter};
 use rgrid_store::idempotency::Idempotency;
 use sha2::{Digest, Sha256};
@@ -71,7 +73,11 @@ pub(crate) async fn create(
     IdempotencyKey(key): IdempotencyKey,
     body: Body<CreateExecution>,
 ) -> Result<(StatusCode, Json<Created>), Refused> {
-    let submission = body.value.parse()?;
+    let mut submission = body.value.parse()?;
+    if let Runtime::Image(name) = &submission.runtime {
+        let image = app.images.find(name).map_err(|refused| Refused::invalid("runtime", refused))?;
+        submission = Draft { runtime: Runtime::Image(image), ..(*submission).clone() }.parse()?;
+    }
     let idempotency = key.map(|key| Idempotency { route: "POST /executions", key, body_sha256: body.sha256 });
     sizes::check(&app, member.account(), &submission.wanted, idempotency.as_ref()).await?;
     let row =

@@ -12,6 +12,7 @@ mod keys;
 mod leases;
 pub(crate) mod logs;
 mod prune;
+mod runtimes;
 mod stdin;
 mod workers;
 
@@ -74,6 +75,7 @@ fn table() -> OpenApiRouter<App> {
         .routes(routes!(blobs::commit)) //                           POST     /blobs/commit
         .routes(routes!(blobs::put, blobs::get)) //                  PUT GET  /blobs/{sha256}
         .routes(routes!(prune::prune)) //                            POST     /prune
+        .routes(routes!(runtimes::list)) //                          GET      /runtimes
         // Keys and workers.
         .routes(routes!(keys::whoami)) //                            GET      /whoami
         .routes(routes!(keys::list, keys::create)) //                GET POST /keys

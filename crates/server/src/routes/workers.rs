@@ -74,6 +74,7 @@ fn parse(app: &App, join: Join) -> Result<JoinRow, Refused> {
             limits: grade("sandbox.limits", &join.sandbox.limits)?,
             disk: grade("sandbox.disk", &join.sandbox.disk)?,
         },
+        docker: join.docker,
         token: join.token,
         nonce: join.nonce,
         version: join.version,

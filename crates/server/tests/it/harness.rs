@@ -14,6 +14,7 @@ use rgrid_api::events::FollowEvent;
 use rgrid_api::executions::{CreateExecution, Created, Execution, InputBody, ProgramBody};
 use rgrid_api::logs::{Cursor, LogChunk, Stream};
 use rgrid_api::workers::{CapacityBody, Held, Join, Lease, LeaseAnswer, LeaseRequest, SandboxBody};
+use rgrid_core::runtime::Images;
 use rgrid_server::Bounds;
 use rgrid_store::keys::Role;
 use rgrid_store::objects::ObjectsConfig;
@@ -27,6 +28,8 @@ use tokio_util::sync::CancellationToken;
 /// Whatever is waited for has happened by then, or never will.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
 
+/// The image that these grids take, under the short name `data`.
+pub(crate) const IMAGE: &str = "ghcr.io/me/data:1";
 pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// One replica of the server.
@@ -46,6 +49,7 @@ impl Replica {
             version: VERSION.to_owned(),
             bounds,
             largest_type: None,
+            images: Images::Listed([("data".to_owned(), IMAGE.parse().unwrap())].into()),
         };
         let serving = tokio::spawn(rgrid_server::run(config, store, listener, shutdown.clone()));
         Self { url, shutdown, serving }
@@ -140,6 +144,7 @@ pub(crate) fn join(token: &str) -> Join {
             limits: "watched".to_owned(),
             disk: "watched".to_owned(),
         },
+        docker: false,
     }
 }
 

@@ -13,6 +13,7 @@ mod nonsense;
 mod openapi;
 mod polls;
 mod replicas;
+mod runtimes;
 mod s3;
 // The store's own. It uses async_trait, base64, bytes, futures_util, hyper_util, s3s, s3s_fs, sha2 and tempfile.
 #[path = "../../../store/tests/it/s3_server.rs"]

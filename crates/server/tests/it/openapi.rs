@@ -62,6 +62,7 @@ async fn the_document_covers_every_path_and_every_path_is_served() {
     POST   /leases
     POST   /prune
     GET    /ready
+    GET    /runtimes
     GET    /whoami
     GET    /workers
     POST   /workers/join

@@ -42,6 +42,7 @@ impl Doomed {
                 version: VERSION.to_owned(),
                 bounds: Bounds::default(),
                 largest_type: None,
+                images: rgrid_core::runtime::Images::Own,
             };
             tokio::spawn(rgrid_server::run(config, store, listener, CancellationToken::new()));
             url

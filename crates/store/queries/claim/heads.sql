@@ -1,6 +1,7 @@
 -- Reads the heads of the lanes that could be claimed from: what fits one of the offers ($1 to $3: CPU, memory and disk of
--- each), within the limits of batches, up to $4 a lane and $5 lanes an account. Besides, of each account, the first lane
--- that fits nothing now and has waited $6 ms: it may reserve a worker. What runs is counted, never stored.
+-- each; $7: whether it runs images), within the limits of batches, up to $4 a lane and $5 lanes an account. Besides, of
+-- each account, the first lane that fits nothing now and has waited $6 ms: it may reserve a worker. What runs is counted,
+-- never stored.
 with recursive waiting_account as (
     -- The accounts that have anything queued, one step of the index each.
     (select account_id from lanes where head_age is not null order by account_id limit 1)
@@ -15,7 +16,9 @@ with recursive waiting_account as (
     where w.account_id is not null
 ),
 offer as (
-    select * from unnest($1::integer[], $2::bigint[], $3::bigint[]) as o (cpu_millis, memory_bytes, disk_bytes)
+    select *
+    from unnest($1::integer[], $2::bigint[], $3::bigint[], $7::boolean[])
+        as o (cpu_millis, memory_bytes, disk_bytes, docker)
 ),
 account as materialized (
     select w.account_id, (
@@ -30,7 +33,7 @@ chosen as (
     cross join lateral (
         (
             select l.id, l.account_id, l.batch_id, l.priority, l.cpu_millis, l.memory_bytes, l.disk_bytes,
-                b.parallel - r.count as batch_room
+                l.sandbox, b.parallel - r.count as batch_room
             from lanes l
             left join batches b on b.id = l.batch_id
             cross join lateral (
@@ -42,7 +45,7 @@ chosen as (
                 and exists (
                     select from offer o
                     where o.cpu_millis >= l.cpu_millis and o.memory_bytes >= l.memory_bytes
-                        and o.disk_bytes >= l.disk_bytes
+                        and o.disk_bytes >= l.disk_bytes and (o.docker or l.sandbox <> 'docker')
                 )
                 and exists (select from queue q where q.lane_id = l.id)
             order by l.priority desc, l.head_age
@@ -51,7 +54,7 @@ chosen as (
         union all
         (
             select l.id, l.account_id, l.batch_id, l.priority, l.cpu_millis, l.memory_bytes, l.disk_bytes,
-                b.parallel - r.count as batch_room
+                l.sandbox, b.parallel - r.count as batch_room
             from lanes l
             left join batches b on b.id = l.batch_id
             cross join lateral (
@@ -64,7 +67,7 @@ chosen as (
                 and not exists (
                     select from offer o
                     where o.cpu_millis >= l.cpu_millis and o.memory_bytes >= l.memory_bytes
-                        and o.disk_bytes >= l.disk_bytes
+                        and o.disk_bytes >= l.disk_bytes and (o.docker or l.sandbox <> 'docker')
                 )
                 and exists (select from queue q where q.lane_id = l.id)
             order by l.priority desc, l.head_age
@@ -73,7 +76,7 @@ chosen as (
     ) chosen
 )
 select clock_timestamp() as now, c.running, c.id as lane_id, c.account_id, c.batch_id, c.priority, c.cpu_millis,
-    c.memory_bytes, c.disk_bytes, c.batch_room, head.age, head.execution_id
+    c.memory_bytes, c.disk_bytes, c.sandbox, c.batch_room, head.age, head.execution_id
 from chosen c
 cross join lateral (
     select q.age, q.execution_id

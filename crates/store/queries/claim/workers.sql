@@ -1,6 +1,6 @@
 -- Reads what the polling workers may still take by their own rows: only active ones, within what they recorded when they
 -- joined, less what they hold.
-select w.id, w.slots, w.cpu_millis, w.memory_bytes, w.disk_bytes, held.count as held, held.cpu_millis as held_cpu_millis,
+select w.id, w.docker, w.slots, w.cpu_millis, w.memory_bytes, w.disk_bytes, held.count as held, held.cpu_millis as held_cpu_millis,
     held.memory_bytes as held_memory_bytes, held.disk_bytes as held_disk_bytes
 from workers w
 cross join lateral (

@@ -6,10 +6,12 @@ use std::time::Duration;
 use rgrid_core::execution::Status;
 use rgrid_core::id::{AccountId, BatchId};
 use rgrid_core::outcome::{CancelledBy, Outcome};
+use rgrid_core::runtime::Runtime;
 use rgrid_core::submission::Submission;
 use rgrid_store::claim::{Claimed, Poll};
+use rgrid_store::workers::JoinRow;
 
-use crate::crew::{WHOLE, auth, changed, finish, poll};
+use crate::crew::{WHOLE, auth, changed, finish, join, poll};
 use crate::stage::{Stage, submission};
 
 async fn batch(stage: &Stage, account: AccountId, seed: u8, parallel: u32) -> BatchId {
@@ -45,6 +47,25 @@ async fn what_is_claimed_comes_with_all_that_was_submitted() {
     assert_eq!((row.status, row.attempt, row.worker), (Status::Running, 1, Some(worker)));
     assert_eq!(row.started_at, Some(claimed.attempt.claimed_at));
     assert_eq!(stage.store.claim(&[poll(worker, 1)]).await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn an_image_is_only_handed_to_a_worker_that_can_run_it() {
+    let stage = Stage::new().await;
+    let plain = stage.joined().await;
+    let image: Runtime = "image:python:3.12-slim".parse().unwrap();
+    let id = submit(&stage, &changed(|draft| draft.runtime = image.clone())).await;
+    assert_eq!(stage.store.claim(&[poll(plain, 1)]).await.unwrap(), []);
+    let token = stage.store.create_join_token(None, Duration::from_secs(60)).await.unwrap();
+    let row = JoinRow { docker: true, ..join(&token, "other") };
+    let docker = stage.store.join(&row).await.unwrap().0;
+    let claimed = stage.store.claim(&[poll(plain, 1), poll(docker, 1)]).await.unwrap();
+    assert_eq!(claimed.len(), 1);
+    assert_eq!((claimed[0].worker_id, claimed[0].attempt.execution_id), (docker, id));
+    assert_eq!(claimed[0].submission.runtime, image);
+    // What any worker can run is for that one too.
+    submit(&stage, &changed(|_| {})).await;
+    assert_eq!(stage.claim_one(docker).await.worker_id, docker);
 }
 
 #[tokio::test]

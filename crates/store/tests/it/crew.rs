@@ -32,6 +32,7 @@ pub(crate) fn join(token: &str, nonce: &str) -> JoinRow {
             limits: LimitGrade::Hard,
             disk: LimitGrade::Watched,
         },
+        docker: false,
     }
 }
 

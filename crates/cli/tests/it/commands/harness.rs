@@ -125,6 +125,7 @@ impl Grid {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             bounds: rgrid_server::Bounds::default(),
             largest_type: None,
+            images: rgrid_core::runtime::Images::Own,
         };
         tokio::spawn(rgrid_server::run(config, self.database.store(), listener, self.shutdown.clone()));
     }
@@ -220,6 +221,7 @@ impl Grid {
                 limits: "watched".to_owned(),
                 disk: "watched".to_owned(),
             },
+            docker: false,
         };
         let joined = Client::new(&self.url, "").unwrap().join(&join).await.unwrap();
         Worker { client: Client::new(&self.url, &joined.credential).unwrap() }

@@ -42,6 +42,17 @@ const NOBODY: (u32, u32) = (65_534, 65_534);
 /// The runner's folder of this sandbox, below its own.
 const FOLDER: &str = "docker";
 
+/// Whether an engine answers at this socket.
+pub async fn docker_answers(socket: &Path) -> bool {
+    match Engine::connect(socket).await {
+        Ok(_) => true,
+        Err(error) => {
+            tracing::debug!(%error, "no containers here");
+            false
+        }
+    }
+}
+
 /// What can run jobs in containers of this machine's engine.
 #[derive(Debug, Clone)]
 pub struct Sandbox {
@@ -146,7 +157,14 @@ impl Sandbox {
     }
 
     /// Makes sure that an image is here; answers where its Python is, and exactly which image it is now.
-    pub(super) async fn find_image(&self, name: &str) -> Result<(PathBuf, String), SandboxError> {
+    pub(super) async fn find_image(
+        &self,
+        name: &str,
+        fetch: bool,
+    ) -> Result<(PathBuf, String), SandboxError> {
+        if fetch {
+            self.host.fetch(name).await?;
+        }
         let image = self.host.image(name).await?;
         let answer = self.host.ask(&image, name).await?;
         Ok((answer.executable, image.resolved()))
@@ -176,18 +194,22 @@ impl Sandbox {
 }
 
 impl Host {
-    /// The image of this name, fetched if it is not here.
+    /// Fetches an image that is not here.
+    async fn fetch(&self, name: &str) -> Result<(), SandboxError> {
+        if self.engine.image(name).await?.is_none() {
+            tracing::info!(name, "pulling an image");
+            self.engine.pull(name).await?;
+        }
+        Ok(())
+    }
+
+    /// The image of this name.
     async fn image(&self, name: &str) -> Result<Image, SandboxError> {
-        let found = match self.engine.image(name).await? {
-            Some(found) => Some(found),
-            None => {
-                tracing::info!(name, "pulling an image");
-                self.engine.pull(name).await?;
-                self.engine.image(name).await?
-            }
-        };
+        let found = self.engine.image(name).await?;
         let id = found.as_ref().and_then(|found| found.id.clone());
-        let id = id.ok_or_else(|| SandboxError::Broken(format!("there is no image {name}")))?;
+        let id = id.ok_or_else(|| {
+            SandboxError::Broken(format!("Docker has no image {name} here; `docker pull {name}` fetches it"))
+        })?;
         let digest = found.as_ref().and_then(|found| found.repo_digests.as_ref()?.first().cloned());
         let environment = found.and_then(|found| found.config?.env).unwrap_or_default();
         Ok(Image { id, digest, environment })

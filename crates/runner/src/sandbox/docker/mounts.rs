@@ -38,15 +38,7 @@ pub(super) fn of(job: &JobSpec, taken: &BTreeSet<PathBuf>) -> Result<Vec<Bind>, 
         return Err(SandboxError::Refused(format!("{} mounts are more than {MOUNTS_MAX}", binds.len())));
     }
     for Bind { host, inside, .. } in &binds {
-        // The engine would follow a link that a hostile workspace brings, as root and to anywhere.
-        let found = fs::symlink_metadata(host);
-        let found = found.map_err(SandboxError::system(format!("find {}", host.display())))?;
-        if found.is_symlink() && host.starts_with(&job.root) {
-            return Err(SandboxError::Refused(format!(
-                "{} is a link; in a container it must be a file or a folder",
-                inside.display()
-            )));
-        }
+        job.refuse_link(host, inside)?;
     }
     Ok(binds)
 }

@@ -105,6 +105,7 @@ impl Layout {
         let mut binds_inside = Vec::new();
         let mut grafts = Grafts::new();
         for (host, inside, writable) in binds.chain(files) {
+            job.refuse_link(host, inside)?;
             let inside = self.resolve(inside)?;
             if let Some(graft) = self.make_mount_point(job, etc, host, &inside)? {
                 grafts.entry(graft).or_default().push(inside.clone());

@@ -1,0 +1,77 @@
+//! Whole lives of attempts in container images, beside the same scripts in the process sandbox.
+
+use rgrid_api::logs::Stream;
+use rgrid_api::outcome::OutcomeBody;
+
+use crate::engine::{IMAGE, engine};
+use crate::grid::Grid;
+use crate::ground::in_containers;
+
+/// Scripts that must not be able to tell where they run.
+const SCRIPTS: &[&str] = &[
+    "print('hello')",
+    "import os, sys\nprint(os.getcwd(), __file__, sys.path[0], sys.argv)\nsys.exit(3)",
+    "import os\nos.makedirs('out/deep')\nopen('out/deep/a', 'w').write('x')\nopen('script.py', 'a').write('#')",
+    "import os\nopen('/tmp/t', 'w').write('t')\nprint(os.environ['HOME'], os.listdir(os.environ['HOME']))",
+    "import sys\nsys.stdout.buffer.write(bytes(range(256)))\nprint('words', file=sys.stderr)",
+    "import os, signal\nos.kill(os.getpid(), signal.SIGSEGV)",
+    "import getpass, os, stat\nopen('f', 'w')\nprint(oct(stat.S_IMODE(os.stat('f').st_mode)), getpass.getuser())",
+    "import subprocess, sys\nprint(subprocess.run([sys.executable, '-c', 'print(7)'], capture_output=True).stdout)",
+];
+
+#[test]
+fn a_script_cannot_tell_an_image_from_the_process_sandbox() {
+    in_containers(async || {
+        let grid = Grid::start().await;
+        for text in SCRIPTS {
+            let mut seen = Vec::new();
+            for image in [false, true] {
+                let script = grid.script(text).with(|body| {
+                    if image {
+                        body.runtime = format!("image:{IMAGE}");
+                    }
+                });
+                let id = grid.submit(&script).await;
+                let ended = grid.end(&id).await;
+                let (stdout, stderr) =
+                    (grid.log(&id, Stream::Stdout).await, grid.log(&id, Stream::Stderr).await);
+                let mut files = Vec::new();
+                for (path, artifact) in grid.outputs(&id).await {
+                    files.push((path, grid.bytes(&artifact).await));
+                }
+                seen.push((ended.outcome, stdout, stderr, files));
+            }
+            assert_eq!(seen[0], seen[1], "{text}");
+        }
+        grid.stop().await;
+        assert_eq!(engine().containers("rgrid-exec_"), "");
+    });
+}
+
+#[test]
+fn an_attempt_in_an_image_is_cancelled_and_one_without_its_image_says_what_to_do() {
+    in_containers(async || {
+        let grid = Grid::start().await;
+        let in_image =
+            |text: &str, image: &str| grid.script(text).with(|body| body.runtime = format!("image:{image}"));
+        let script = in_image(
+            "import time\nprint('ready')\ntry:\n    time.sleep(600)\nfinally:\n    open('made', 'w')\n    print('bye')",
+            IMAGE,
+        );
+        let id = grid.submit(&script).await;
+        grid.printed(&id, "ready").await;
+        let named = engine().containers(&id);
+        assert!(named.starts_with(&format!("rgrid-{id}-1 Up")), "{named}");
+        grid.client.cancel(&id).await.unwrap();
+        let ended = grid.end(&id).await;
+        assert!(matches!(ended.outcome, Some(OutcomeBody::Cancelled { .. })), "{ended:?}");
+        assert_eq!(grid.log(&id, Stream::Stdout).await, "ready\nbye\n");
+        assert!(grid.outputs(&id).await.contains_key("made"));
+
+        let ended = grid.run(&in_image("print()", "rgrid-test:absent")).await;
+        let Some(OutcomeBody::SandboxFailed { message }) = ended.outcome else { panic!("{ended:?}") };
+        assert!(message.contains("docker pull rgrid-test:absent"), "{message}");
+        grid.stop().await;
+        assert_eq!(engine().containers("rgrid-exec_"), "");
+    });
+}
