@@ -15,7 +15,8 @@ fn split_unit(text: &str) -> (&str, &str) {
     text.split_at(end)
 }
 
-/// Reads bytes: `300` (bytes), `64K`, `512M`, `3G`, `1T`, with an optional `B` or `iB`; always powers of 1,024.
+/// Reads bytes: `300` (bytes), `64K`, `512M`, `3G`, `1T`, with an optional `B` or `iB`; always powers of 1,024. A part
+/// of a byte counts as one, so that 1.1G is shown as 1.1G and not as 1G.
 pub fn parse_bytes(text: &str) -> Result<u64, QuantityError> {
     let error = || QuantityError { text: text.to_owned(), expected: "a size such as 512M or 3G" };
     let (number, unit) = split_unit(text.trim());
@@ -30,7 +31,7 @@ pub fn parse_bytes(text: &str) -> Result<u64, QuantityError> {
     let number: f64 = number.parse().map_err(|_| error())?;
     let bytes = number * (1u64 << shift) as f64;
     // 2^63: what PostgreSQL's bigint, and any disk, can hold.
-    if !(1.0..9.2e18).contains(&bytes) { Err(error()) } else { Ok(bytes as u64) }
+    if !(1.0..9.2e18).contains(&bytes) { Err(error()) } else { Ok(bytes.ceil() as u64) }
 }
 
 /// Writes bytes shortly, as `parse_bytes` reads them: `1.5G`, `64K`, `300`.
@@ -60,7 +61,7 @@ pub fn parse_cpu(text: &str) -> Result<u32, QuantityError> {
         "m" => number,
         _ => return Err(error()),
     };
-    if !(1.0..=1_000_000.0).contains(&millis) { Err(error()) } else { Ok(millis as u32) }
+    if !(1.0..=1_000_000.0).contains(&millis) { Err(error()) } else { Ok(millis.round() as u32) }
 }
 
 /// Writes cores as `parse_cpu` reads them: `2`, `0.5`.
@@ -137,6 +138,9 @@ mod tests {
         }
         assert_eq!(format_bytes(3 << 29), "1.5G");
         assert_eq!(format_bytes(999), "999");
+        for typed in ["1.1G", "2.3T", "99.9K", "1023M"] {
+            assert_eq!(format_bytes(parse_bytes(typed).unwrap()), typed);
+        }
     }
 
     #[test]
@@ -156,6 +160,7 @@ mod tests {
         assert_eq!(parse_cpu("0.5"), Ok(500));
         assert_eq!(parse_cpu("500m"), Ok(500));
         assert_eq!((format_cpu(500), format_cpu(2000)), ("0.5".to_owned(), "2".to_owned()));
+        assert_eq!(parse_cpu("0.57"), Ok(570));
         assert!(parse_cpu("0").is_err() && parse_cpu("2x").is_err());
     }
 }
