@@ -44,6 +44,14 @@ pub struct LogChunk {
     pub at: DateTime<Utc>,
 }
 
+impl LogChunk {
+    /// Offset after its last byte or its gap. A peer's numbers may be any: a sum beyond them is the largest.
+    #[must_use]
+    pub fn end(&self) -> u64 {
+        self.offset.saturating_add(self.bytes.0.len() as u64).saturating_add(self.gap_bytes)
+    }
+}
+
 fn is_zero(number: &u64) -> bool {
     *number == 0
 }
@@ -66,7 +74,7 @@ impl Cursor {
         if chunk.attempt > self.attempt {
             self = Self { attempt: chunk.attempt, stdout: 0, stderr: 0 };
         }
-        let end = chunk.offset + chunk.bytes.0.len() as u64 + chunk.gap_bytes;
+        let end = chunk.end();
         match chunk.stream {
             Stream::Stdout => self.stdout = end,
             Stream::Stderr => self.stderr = end,

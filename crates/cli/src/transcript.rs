@@ -65,7 +65,9 @@ impl Transcript {
 
     /// Takes the next chunk.
     pub(crate) fn take(&mut self, chunk: &LogChunk) -> Vec<Addition> {
-        if chunk.attempt < self.cursor.attempt {
+        // No log reaches so far: what sends this is no grid, and none of its numbers can be reckoned with.
+        let is_beyond = i64::try_from(chunk.end()).is_err();
+        if chunk.attempt < self.cursor.attempt || is_beyond {
             return Vec::new();
         }
         let mut additions = Vec::new();
@@ -85,7 +87,7 @@ impl Transcript {
             Stream::Stderr => (seen.stderr, &mut self.stderr),
         };
         let bytes = &chunk.bytes.0;
-        let end = chunk.offset + bytes.len() as u64 + chunk.gap_bytes;
+        let end = chunk.end();
         if end < at || (end == at && end > chunk.offset) {
             self.cursor = seen;
             return additions;
@@ -311,6 +313,17 @@ mod tests {
             stdout: end
             note: 2K of standard error are missing here: the log has a limit
             stderr: late
+        ");
+    }
+
+    #[test]
+    fn a_chunk_beyond_what_a_log_can_hold_adds_nothing() {
+        let mut gap = chunk(1, Stdout, 3, "");
+        gap.gap_bytes = u64::MAX;
+        let far = chunk(2, Stdout, u64::MAX, "far");
+        insta::assert_snapshot!(check(&[chunk(1, Stdout, 0, "abc"), gap, far, chunk(1, Stdout, 3, "d")]), @r"
+            stdout: abc
+            stdout: d
         ");
     }
 
