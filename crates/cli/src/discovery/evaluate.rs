@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use rgrid_core::path::PATH_BYTES_MAX;
+
 use super::scan::Expr;
 use super::sources::Sources;
 
@@ -9,6 +11,8 @@ use super::sources::Sources;
 const VALUES_MAX: usize = 64;
 /// Names that lead to names.
 const HOPS_MAX: usize = 12;
+/// Expressions that are looked into for one: names that are bound to names many times over would take for ever.
+const STEPS_MAX: usize = 10_000;
 
 /// Stands for the unknown in a pattern until its start has been looked at: no path holds it.
 const ANYTHING: &str = "\0";
@@ -25,6 +29,15 @@ impl Value {
     fn known(text: impl Into<String>) -> Self {
         Self { text: text.into(), open: false }
     }
+}
+
+/// How one expression was come to.
+#[derive(Debug, Default)]
+struct Trail {
+    /// The names on the way, each with the file that binds it.
+    names: Vec<(PathBuf, String)>,
+    /// Expressions that were looked into so far.
+    steps: usize,
 }
 
 /// What stands for something unknown.
@@ -46,7 +59,7 @@ pub(crate) struct Evaluator<'a> {
 
 impl Evaluator<'_> {
     pub(crate) fn values(&self, file: &Path, expr: &Expr) -> Vec<Value> {
-        let mut values = self.evaluate(file, expr, &mut Vec::new());
+        let mut values = self.evaluate(file, expr, &mut Trail::default());
         values.retain(|value| !value.text.starts_with(ANYTHING));
         for value in &mut values {
             value.text = value.text.replace(ANYTHING, "*");
@@ -57,7 +70,11 @@ impl Evaluator<'_> {
         values
     }
 
-    fn evaluate(&self, file: &Path, expr: &Expr, trail: &mut Vec<(PathBuf, String)>) -> Vec<Value> {
+    fn evaluate(&self, file: &Path, expr: &Expr, trail: &mut Trail) -> Vec<Value> {
+        trail.steps += 1;
+        if trail.steps > STEPS_MAX {
+            return Vec::new();
+        }
         let mut values = match expr {
             Expr::Text(text) => vec![Value::known(text)],
             Expr::File => vec![Value::known(file.to_string_lossy())],
@@ -80,6 +97,8 @@ impl Evaluator<'_> {
                 inner.map(|v| Value::known(with_suffix(&v.text, suffix))).collect()
             }
         };
+        // What is longer is no path, and doubles with each name that says it twice.
+        values.retain(|value| value.text.len() <= PATH_BYTES_MAX);
         values.truncate(VALUES_MAX);
         values
     }
@@ -95,7 +114,7 @@ impl Evaluator<'_> {
         &self,
         file: &Path,
         parts: &[Expr],
-        trail: &mut Vec<(PathBuf, String)>,
+        trail: &mut Trail,
         append: fn(String, &str) -> String,
     ) -> Vec<Value> {
         let mut values: Vec<Value> = Vec::new();
@@ -120,18 +139,12 @@ impl Evaluator<'_> {
     }
 
     /// What a name may be: bound in this file, or imported from another local one.
-    fn named(
-        &self,
-        file: &Path,
-        object: Option<&str>,
-        name: &str,
-        trail: &mut Vec<(PathBuf, String)>,
-    ) -> Vec<Value> {
+    fn named(&self, file: &Path, object: Option<&str>, name: &str, trail: &mut Trail) -> Vec<Value> {
         let key = (file.to_owned(), name.to_owned());
-        if trail.len() > HOPS_MAX || trail.contains(&key) {
+        if trail.names.len() > HOPS_MAX || trail.names.contains(&key) {
             return Vec::new();
         }
-        trail.push(key);
+        trail.names.push(key);
         let values = match self.sources.imported(file, object, name) {
             Some((module, name)) => self.named(&module, None, &name, trail),
             None => {
@@ -139,8 +152,8 @@ impl Evaluator<'_> {
                 bound.iter().flat_map(|expr| self.evaluate(file, expr, trail)).collect()
             }
         };
-        trail.pop();
-        if values.is_empty() && trail.is_empty() { self.anything() } else { values }
+        trail.names.pop();
+        if values.is_empty() && trail.names.is_empty() { self.anything() } else { values }
     }
 }
 
@@ -167,4 +180,22 @@ fn with_suffix(text: &str, suffix: &str) -> String {
     let start = text.rfind('/').map_or(0, |cut| cut + 1);
     let dot = text[start..].rfind('.').filter(|dot| *dot > 0).map_or(text.len(), |dot| start + dot);
     format!("{}{suffix}", &text[..dot])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::scan::scan;
+    use super::*;
+
+    #[test]
+    fn names_that_are_bound_to_names_many_times_over_are_not_followed_for_ever() {
+        let next = |name: usize| format!("a{name} = {}\n", vec![format!("a{}", name + 1); 60].join(" + "));
+        let source: String = (0..10).map(next).chain(["a10 = 'x'\n".to_owned()]).collect();
+        let file = PathBuf::from("/p/s.py");
+        let sources = Sources::of_one(file.clone(), scan(source.as_bytes()));
+        let evaluator = Evaluator { sources: &sources, cwd: "/p", home: None, unknown: Unknown::Open };
+        let values = |name: &str| evaluator.values(&file, &Expr::Name(name.to_owned()));
+        assert_eq!(values("a9"), [Value::known("x".repeat(60))]);
+        assert!(values("a0").iter().all(|value| value.text.len() <= PATH_BYTES_MAX));
+    }
 }

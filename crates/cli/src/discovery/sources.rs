@@ -42,6 +42,11 @@ impl Sources {
         Self { module_folders: vec![first_on_path], ..Self::default() }
     }
 
+    /// One source, and what it says.
+    pub(crate) fn of_one(file: PathBuf, scan: Scan) -> Self {
+        Self { scans: BTreeMap::from([(file, Rc::new(scan))]), ..Self::default() }
+    }
+
     /// Follows this source file, too.
     pub(crate) fn follow(&mut self, file: PathBuf) {
         if self.seen.len() < SOURCES_MAX && self.seen.insert(file.clone()) {
