@@ -11,7 +11,7 @@ use rgrid_core::outcome::Outcome;
 use rgrid_core::quantity::{format_bytes, format_duration};
 
 use crate::errors::Message;
-use crate::terminal::shown;
+use crate::terminal::{quoted, shown};
 
 /// Files that were not brought back and are named.
 const NAMED_MAX: usize = 5;
@@ -168,10 +168,6 @@ fn fixed_command(hint: &Hint, typed: &Typed) -> Option<String> {
     let line: Vec<String> = words.iter().map(|word| quoted(word)).collect();
     let before = hint.before.as_ref().map(|before| format!("{before} ")).unwrap_or_default();
     Some(format!("{before}{}", line.join(" ")))
-}
-
-fn quoted(word: &str) -> String {
-    shlex::try_quote(word).map_or_else(|_| shown(word), std::borrow::Cow::into_owned)
 }
 
 /// The sentence on files that the script wrote where nothing is brought back from.

@@ -10,7 +10,7 @@ use rgrid_core::outcome::{EXIT_GRID_FAILED, EXIT_INTERRUPTED, EXIT_REFUSED};
 
 use crate::discovery::DiscoveryError;
 use crate::output::size;
-use crate::terminal::shown;
+use crate::terminal::{quoted, shown};
 
 /// Why a command failed.
 #[derive(Debug)]
@@ -386,10 +386,6 @@ fn os_words(error: &io::Error) -> String {
     let text = error.to_string();
     let words = text.split(" (os error").next().unwrap_or(&text);
     shown(&words.to_lowercase())
-}
-
-fn quoted(text: &str) -> String {
-    shlex::try_quote(text).map_or_else(|_| text.to_owned(), std::borrow::Cow::into_owned)
 }
 
 #[cfg(test)]

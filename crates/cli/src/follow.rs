@@ -16,6 +16,7 @@ use crate::grid::EmbeddedGrid;
 use crate::patience::{Again, FOLLOW_PATIENCE, Patience, WORTH_A_SENTENCE};
 use crate::progress::Progress;
 use crate::session::{Connection, Session};
+use crate::terminal::shown;
 use crate::transcript::{Addition, Transcript};
 
 /// Which of the script's streams are shown, and where.
@@ -175,7 +176,7 @@ impl<G: EmbeddedGrid> Follower<'_, G> {
         if self.progress.is_visible() {
             self.progress.wait(sentence);
         } else {
-            self.session.notes.say(sentence);
+            self.session.notes.say(&shown(sentence));
         }
     }
 

@@ -96,6 +96,13 @@ pub(crate) fn shown(name: &str) -> String {
     out
 }
 
+/// A word of a command line that can be typed, in which a terminal finds nothing to obey.
+pub(crate) fn quoted(word: &str) -> String {
+    let shown = shown(word);
+    // It fails for a NUL, and that was spelled out.
+    shlex::try_quote(&shown).map_or_else(|_| shown.clone(), std::borrow::Cow::into_owned)
+}
+
 /// Whether a terminal may obey a character, or turn the direction of the text after it.
 pub(crate) fn turns_or_commands(c: char) -> bool {
     let turns =
@@ -110,5 +117,11 @@ mod tests {
     #[test]
     fn a_name_cannot_command_the_terminal() {
         insta::assert_snapshot!(shown("a\x1b[2Jb\nc\u{9b}d\u{202e}é \"x\""), @r#"a\u{1b}[2Jb\nc\u{9b}d\u{202e}é "x""#);
+    }
+
+    #[test]
+    fn a_word_to_type_cannot_either() {
+        insta::assert_snapshot!(quoted("two words"), @"'two words'");
+        insta::assert_snapshot!(quoted("a\x1b[2J \u{202e}\0"), @r#""a\\u{1b}[2J \\u{202e}\\u{0}""#);
     }
 }

@@ -15,7 +15,7 @@ use crate::configuration::Configuration;
 use crate::ending;
 use crate::grid::{Check, Health};
 use crate::plan::Plan;
-use crate::terminal::shown;
+use crate::terminal::{quoted, shown};
 
 /// See the module.
 #[derive(Debug, Clone, Copy)]
@@ -84,10 +84,6 @@ pub(crate) fn command(execution: &Execution) -> String {
         line.push_str(&quoted(arg));
     }
     line
-}
-
-fn quoted(text: &str) -> String {
-    shlex::try_quote(text).map_or_else(|_| shown(text), std::borrow::Cow::into_owned)
 }
 
 fn shortened(text: &str, chars: usize) -> String {
