@@ -47,6 +47,15 @@ pub(crate) fn read(path: &Path, profile: &str) -> Result<Option<GridAddress>, Er
     Ok(Some(GridAddress { url: field("url")?, key: field("key")? }))
 }
 
+/// All that a file says: profile, field and value of each line.
+fn entries(file: &Ini) -> Vec<[Option<&str>; 3]> {
+    let fields = |(profile, fields)| {
+        let fields: &ini::Properties = fields;
+        fields.iter().map(move |(name, value)| [profile, Some(name), Some(value)])
+    };
+    file.iter().flat_map(fields).collect()
+}
+
 /// The names of all profiles.
 pub(crate) fn profiles(path: &Path) -> Result<Vec<String>, Error> {
     Ok(load(path)?.iter().flat_map(|file| file.sections().flatten().map(str::to_owned)).collect())
@@ -65,6 +74,12 @@ pub(crate) fn write(path: &Path, profile: &str, address: &GridAddress) -> Result
     file.with_section(Some(profile)).set("url", &address.url).set("key", &address.key);
     let mut text = Vec::new();
     file.write_to_policy(&mut text, ini::EscapePolicy::Nothing).map_err(failed)?;
+    // A value in quotes that holds a line end is written without them, and would take what follows along.
+    let again = Ini::load_from_str_noescape(&String::from_utf8_lossy(&text));
+    if !again.is_ok_and(|again| entries(&again) == entries(&file)) {
+        let problem = "it holds a value that cannot be written again; add the profile by hand".to_owned();
+        return Err(Error::Credentials { path: path.to_owned(), problem });
+    }
 
     let folder = path.parent().expect("the path ends in .rgrid/credentials");
     std::fs::create_dir_all(folder).map_err(failed)?;
@@ -108,6 +123,17 @@ mod tests {
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         assert!(!is_exposed(&path));
         assert_eq!(std::fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_file_that_would_be_damaged_by_a_new_profile_is_left_as_it_is() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("credentials");
+        let text = "[default]\nurl = \"https://one.example\n[x\"\nkey = rg_one\n";
+        std::fs::write(&path, text).unwrap();
+        let written = write(&path, "work", &address("https://two.example", "rg_two"));
+        assert!(matches!(written, Err(Error::Credentials { .. })), "{written:?}");
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
     }
 
     #[test]
