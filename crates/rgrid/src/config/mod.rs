@@ -117,8 +117,9 @@ pub(crate) struct Flag {
 pub(crate) enum ConfigError {
     #[error("the settings file {path:?} cannot be read")]
     File { path: PathBuf, source: std::io::Error },
-    #[error("the settings file {path:?} is not TOML")]
-    Toml { path: PathBuf, source: Box<toml::de::Error> },
+    /// Without the line's words: it may hold a secret.
+    #[error("the settings file {path:?} is not TOML: line {line}: {reason}")]
+    Toml { path: PathBuf, line: usize, reason: String },
     #[error("the settings file {path:?} names `{key}`, which is no setting")]
     Unknown { path: PathBuf, key: String },
     #[error("{key} (from {from}) {reason}")]
@@ -151,7 +152,7 @@ impl Settings {
         Self::of_layers(file, |variable| std::env::var(variable).ok(), flags)
     }
 
-    fn of_layers(
+    pub(crate) fn of_layers(
         file: Option<(PathBuf, String)>,
         environment: impl Fn(&str) -> Option<String>,
         flags: Vec<Flag>,
@@ -182,9 +183,7 @@ impl Settings {
     }
 
     fn read_toml(&mut self, path: &Path, content: &str, source: &Source) -> Result<(), ConfigError> {
-        let tables: toml::Table = content
-            .parse()
-            .map_err(|source| ConfigError::Toml { path: path.to_owned(), source: Box::new(source) })?;
+        let tables: toml::Table = content.parse().map_err(|error| not_toml(path, content, &error))?;
         for (table, values) in tables {
             let unknown = |key: String| ConfigError::Unknown { path: path.to_owned(), key };
             let values = values.as_table().cloned().ok_or_else(|| unknown(table.clone()))?;
@@ -265,6 +264,15 @@ impl fmt::Display for Settings {
     }
 }
 
+fn not_toml(path: &Path, content: &str, error: &toml::de::Error) -> ConfigError {
+    let before = error.span().and_then(|span| content.get(..span.start)).unwrap_or_default();
+    ConfigError::Toml {
+        path: path.to_owned(),
+        line: before.matches('\n').count() + 1,
+        reason: error.message().to_owned(),
+    }
+}
+
 /// A value as the environment would have it; a table is none.
 fn toml_text(value: &toml::Value) -> Option<String> {
     match value {
@@ -340,6 +348,14 @@ mod tests {
         let file = (PathBuf::from("/etc/rgrid.toml"), "[api]\nprot = 1\n".to_owned());
         let error = Settings::of_layers(Some(file), |_| None, Vec::new()).unwrap_err();
         insta::assert_snapshot!(error, @r#"the settings file "/etc/rgrid.toml" names `api.prot`, which is no setting"#);
+    }
+
+    #[test]
+    fn a_file_that_is_not_toml_is_refused_by_line_and_without_the_secret_in_it() {
+        let file = (PathBuf::from("/etc/rgrid.toml"), "[hetzner]\napi_token = \"word\n".to_owned());
+        let error = anyhow::Error::from(Settings::of_layers(Some(file), |_| None, Vec::new()).unwrap_err());
+        let told = format!("{error:#} {error:?}");
+        assert!(told.contains("line 2") && !told.contains("word"), "{told}");
     }
 
     #[test]
