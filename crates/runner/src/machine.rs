@@ -41,7 +41,7 @@ pub fn look(workspaces: &Path) -> std::io::Result<Machine> {
 }
 
 /// A line of `/proc/meminfo`, in bytes.
-fn meminfo(text: &str, name: &str) -> Option<u64> {
+pub(crate) fn meminfo(text: &str, name: &str) -> Option<u64> {
     let rest = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
-    rest.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kib| kib * 1024)
+    rest.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
 }

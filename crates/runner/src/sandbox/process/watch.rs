@@ -263,9 +263,9 @@ fn proportional_bytes(pid: i32) -> Option<u64> {
     kibibytes(&text, "Pss:")
 }
 
-fn kibibytes(text: &str, name: &str) -> Option<u64> {
+pub(super) fn kibibytes(text: &str, name: &str) -> Option<u64> {
     let rest = text.lines().find_map(|line| line.strip_prefix(name))?;
-    rest.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|count| count * 1024)
+    rest.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
 }
 
 fn is_short_of_memory() -> bool {
