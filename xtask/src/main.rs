@@ -31,6 +31,8 @@ cargo xtask COMMAND
            to its pace; wants 26 GiB of free disk and a quiet machine;
            --schemathesis: the API as each role against its own OpenAPI document, all examples;
            --random: the store against its model in random order, all sequences;
+           --fuzz [NAME...] [--minutes N]: each reader of outside bytes under libFuzzer, 5 minutes each; installs
+           cargo-fuzz, and wants a C++ compiler;
            --guards [NAME...]: each guard of guards.toml is switched off, and its test must fail
 ";
 

@@ -2,11 +2,14 @@
 //! and nothing is run. Nothing is ever skipped for want of it.
 
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
-use crate::run;
+use crate::{cargo, run};
+
+/// The cargo-fuzz that was last tried.
+const CARGO_FUZZ: &str = "0.13.2";
 
 /// A Debian package, and a program or file by which one sees that it is there.
 struct Needed {
@@ -57,7 +60,7 @@ fn is_there(sign: &str) -> bool {
 }
 
 pub(crate) fn ensure() -> Result<()> {
-    packages()?;
+    packages(NEEDED)?;
     image()?;
     schemathesis()
 }
@@ -93,6 +96,17 @@ fn image() -> Result<()> {
     Ok(std::fs::rename(&aside, &file)?)
 }
 
+/// What only fuzzing needs.
+pub(crate) fn ensure_fuzzer() -> Result<()> {
+    packages(&[Needed { package: "g++", sign: &["c++"], why: "libFuzzer is C++" }])?;
+    let installed = cargo().args(["fuzz", "--version"]).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    if installed.is_ok_and(|status| status.success()) {
+        return Ok(());
+    }
+    eprintln!("installing: cargo-fuzz {CARGO_FUZZ}");
+    run(cargo().args(["install", "cargo-fuzz", "--locked", "--version", CARGO_FUZZ]))
+}
+
 /// What makes up requests from the API's document, in a virtual environment of its own, in pinned versions.
 fn schemathesis() -> Result<()> {
     let pinned = crate::root().join("crates/rgrid/tests/it/schemathesis/requirements.txt");
@@ -111,9 +125,9 @@ fn schemathesis() -> Result<()> {
     Ok(std::fs::write(&installed, wanted)?)
 }
 
-fn packages() -> Result<()> {
+fn packages(needed: &[Needed]) -> Result<()> {
     let is_root = is_root();
-    let missing: Vec<&Needed> = NEEDED
+    let missing: Vec<&Needed> = needed
         .iter()
         .filter(|n| is_root || !FOR_ROOT.contains(&n.package))
         .filter(|n| !n.sign.iter().all(|sign| is_there(sign)))
@@ -126,7 +140,7 @@ fn packages() -> Result<()> {
     }
     let packages: Vec<&str> = missing.iter().map(|n| n.package).collect();
     if !is_root || !Path::new("/usr/bin/apt-get").exists() {
-        bail!("the tests need them: sudo apt-get install -y {}", packages.join(" "));
+        bail!("they are needed: sudo apt-get install -y {}", packages.join(" "));
     }
     eprintln!("installing: {}", packages.join(" "));
     run(Command::new("apt-get").args(["update", "-q"]))?;

@@ -10,6 +10,7 @@ use anyhow::{Context, Result, bail, ensure};
 
 use crate::{cargo, output, run};
 
+mod fuzz;
 mod guards;
 
 /// Time between two kills.
@@ -56,6 +57,7 @@ fn workers(args: &[String]) -> Result<()> {
 
 pub(crate) fn soak(args: &[String]) -> Result<()> {
     match args.first().map(String::as_str) {
+        Some("--fuzz") => return fuzz::soak(&args[1..]),
         Some("--guards") => return guards::soak(&args[1..]),
         Some("--random") => return random(),
         Some("--outages") => return outages(),

@@ -107,7 +107,7 @@ fn umask_in(status: &str) -> Option<u32> {
 }
 
 /// Reads `K=V` lines: `#` starts a comment line, `export ` may stand before a name, a value may be quoted whole.
-fn parse_file(text: &str) -> Result<Vec<(String, String)>, String> {
+pub(crate) fn parse_file(text: &str) -> Result<Vec<(String, String)>, String> {
     let mut variables = Vec::new();
     for (index, line) in text.lines().enumerate() {
         let line = line.trim();

@@ -15,6 +15,8 @@ mod ending;
 mod environment;
 mod errors;
 mod follow;
+#[doc(hidden)]
+pub mod fuzzing;
 mod grid;
 mod interrupt;
 mod output;

@@ -97,7 +97,7 @@ fn read(path: &Path) -> Option<String> {
 }
 
 /// The TOML in the `script` block of a script (PEP 723).
-fn block(script: &str) -> Option<String> {
+pub(crate) fn block(script: &str) -> Option<String> {
     let mut lines = script.lines().skip_while(|line| line.trim_end() != BLOCK_START).skip(1);
     let comment = |line: &&str| *line == "#" || line.starts_with("# ");
     let block: Vec<&str> = lines.by_ref().map(str::trim_end).take_while(comment).collect();
@@ -107,7 +107,7 @@ fn block(script: &str) -> Option<String> {
 }
 
 /// The version that a `.python-version` names. It may name an environment of pyenv instead, which is not for us.
-fn version(text: &str) -> Option<Python> {
+pub(crate) fn version(text: &str) -> Option<Python> {
     let line = text.lines().map(str::trim).find(|line| !line.is_empty() && !line.starts_with('#'))?;
     let number = line.trim_start_matches("cpython-").trim_start_matches("python");
     let minor = number.trim_start_matches([':', '-']).strip_prefix("3.")?.split(['.', '-', '+']).next()?;

@@ -6,6 +6,8 @@
 
 mod blob_cache;
 mod command;
+#[doc(hidden)]
+pub mod fuzzing;
 mod guards;
 mod held;
 mod identity;

@@ -237,7 +237,7 @@ fn stamp(stat: &FileStat) -> Stamp {
 }
 
 /// A path with everything escaped that a terminal would obey.
-fn escaped(path: &Path) -> String {
+pub(crate) fn escaped(path: &Path) -> String {
     let mut text = String::new();
     for part in path.as_os_str().as_bytes().utf8_chunks() {
         for c in part.valid().chars() {

@@ -10,6 +10,8 @@ mod connections;
 mod drains;
 mod error;
 mod follow;
+#[doc(hidden)]
+pub mod fuzzing;
 mod guards;
 mod heartbeats;
 mod metrics;

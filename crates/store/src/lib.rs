@@ -17,6 +17,8 @@ mod error;
 pub mod executions;
 pub mod fleet;
 pub mod follows;
+#[doc(hidden)]
+pub mod fuzzing;
 mod guards;
 pub mod idempotency;
 pub mod keys;

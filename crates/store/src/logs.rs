@@ -216,7 +216,7 @@ impl Standing {
     }
 
     /// Takes what is new of a push, and moves on past it. A hole is refused.
-    fn accept(&mut self, pieces: &[LogPiece]) -> Result<Vec<LogPiece>> {
+    pub(crate) fn accept(&mut self, pieces: &[LogPiece]) -> Result<Vec<LogPiece>> {
         let mut accepted = Vec::with_capacity(pieces.len());
         for piece in pieces {
             let next = match piece.stream {
@@ -248,7 +248,7 @@ fn sizes(row: &PgRow) -> Result<LogSizes> {
     Ok(LogSizes { stdout: row.number64("stdout_bytes")?, stderr: row.number64("stderr_bytes")? })
 }
 
-fn check_push(pieces: &[LogPiece]) -> Result<()> {
+pub(crate) fn check_push(pieces: &[LogPiece]) -> Result<()> {
     if pieces.iter().map(|piece| piece.bytes.len()).sum::<usize>() > limits::LOG_PUSH_BYTES {
         return Err(Error::TooLarge { what: "bytes of one push", limit: limits::LOG_PUSH_BYTES as u64 });
     }

@@ -8,6 +8,8 @@ mod companions;
 pub mod consent;
 mod error;
 mod evaluate;
+#[doc(hidden)]
+pub mod fuzzing;
 mod gather;
 pub mod hashes;
 mod ignored;

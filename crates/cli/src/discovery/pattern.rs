@@ -92,7 +92,7 @@ impl Search<'_> {
 }
 
 /// True when a name matches the pattern of one name.
-fn matches(pattern: &str, name: &str) -> bool {
+pub(crate) fn matches(pattern: &str, name: &str) -> bool {
     let pattern: Vec<char> = pattern.chars().collect();
     let name: Vec<char> = name.chars().collect();
     // Greedy with one point to come back to: the last star.

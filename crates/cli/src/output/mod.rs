@@ -2,7 +2,7 @@
 
 mod json;
 mod quiet;
-mod table;
+pub(crate) mod table;
 
 use rgrid_api::artifacts::Artifact;
 use rgrid_api::executions::{Attempt, Execution};

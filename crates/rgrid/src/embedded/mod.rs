@@ -13,7 +13,7 @@ mod start;
 pub(crate) mod stop;
 pub(crate) mod tools;
 mod weight;
-mod wheels;
+pub(crate) mod wheels;
 
 use rgrid_cli::{Audience, Check, EmbeddedGrid, GridAddress};
 

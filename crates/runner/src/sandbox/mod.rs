@@ -21,6 +21,8 @@ mod running;
 
 pub use docker::{SOCKET as DOCKER_SOCKET, docker_answers};
 pub use place::Place;
+#[doc(hidden)]
+pub use process::fuzzing;
 pub use process::launch::{LAUNCH_ARGUMENT, launch_main};
 pub use process::{keep_mounts_to_itself, no_hard_disk};
 pub use running::RunningJob;

@@ -12,7 +12,7 @@ use rgrid_api::artifacts::ArtifactKind;
 use rgrid_api::attempts::{Finish, Finished, LogsPushed, PushLogs};
 use rgrid_api::blobs::{BlobsMissing, BlobsWanted, CommitBlobs, Committed};
 use rgrid_api::error::ErrorCode;
-use rgrid_api::logs::Stream;
+use rgrid_api::logs::{LogChunk, Stream};
 use rgrid_api::outcome::OutcomeBody;
 use rgrid_api::{ATTEMPT_TOKEN, STDIN_EOF};
 use rgrid_core::id::AccountId;
@@ -92,12 +92,22 @@ pub(crate) async fn push_logs(
     Holder(holder): Holder,
     body: Body<PushLogs>,
 ) -> Result<Json<LogsPushed>, Refused> {
-    let mut pieces = Vec::with_capacity(body.value.chunks.len());
-    for chunk in body.value.chunks {
-        if chunk.attempt != holder.attempt {
+    let pieces = pieces(body.value, holder.attempt)?;
+    let appended = app.store.append_logs(&holder, &pieces).await?;
+    Ok(Json(LogsPushed {
+        stdout: appended.sizes.stdout,
+        stderr: appended.sizes.stderr,
+        followed: appended.followed,
+    }))
+}
+
+/// The chunks of a push as the store takes them.
+pub(crate) fn pieces(push: PushLogs, attempt: u32) -> Result<Vec<LogPiece>, Refused> {
+    let piece = |chunk: LogChunk| {
+        if chunk.attempt != attempt {
             return Err(Refused::invalid("chunks", "one names another attempt than the path"));
         }
-        pieces.push(LogPiece {
+        Ok(LogPiece {
             stream: match chunk.stream {
                 Stream::Stdout => LogStream::Stdout,
                 Stream::Stderr => LogStream::Stderr,
@@ -106,14 +116,9 @@ pub(crate) async fn push_logs(
             bytes: chunk.bytes.0,
             gap_bytes: chunk.gap_bytes,
             at: chunk.at,
-        });
-    }
-    let appended = app.store.append_logs(&holder, &pieces).await?;
-    Ok(Json(LogsPushed {
-        stdout: appended.sizes.stdout,
-        stderr: appended.sizes.stderr,
-        followed: appended.followed,
-    }))
+        })
+    };
+    push.chunks.into_iter().map(piece).collect()
 }
 
 /// The query of a read of stdin.
@@ -225,7 +230,7 @@ async fn look_at_damage(app: App, account: AccountId, sha256: Sha256) {
     }
 }
 
-fn finish_row(finish: &Finish) -> Result<FinishRow, Refused> {
+pub(crate) fn finish_row(finish: &Finish) -> Result<FinishRow, Refused> {
     let texts = words(&finish.outcome).into_iter().chain(finish.not_brought_back.iter().map(String::as_str));
     if texts.into_iter().any(|text| text.contains('\0')) {
         return Err(Refused::invalid("outcome", "a text holds a NUL byte"));
@@ -235,6 +240,9 @@ fn finish_row(finish: &Finish) -> Result<FinishRow, Refused> {
             "not_brought_back",
             format!("at most {NOT_BROUGHT_BACK_MAX} files are named"),
         ));
+    }
+    if let OutcomeBody::TimedOut { timeout_ms } = finish.outcome {
+        counted("outcome", timeout_ms)?;
     }
     Ok(FinishRow {
         outcome: (&finish.outcome).try_into().map_err(|error| Refused::invalid("outcome", error))?,

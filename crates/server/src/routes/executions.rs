@@ -109,12 +109,12 @@ pub(crate) async fn list(
     }))
 }
 
-fn statuses(text: Option<&str>) -> Result<Vec<Status>, Refused> {
+pub(crate) fn statuses(text: Option<&str>) -> Result<Vec<Status>, Refused> {
     let words = text.into_iter().flat_map(|text| text.split(','));
     words.map(|word| word.parse().map_err(|error| Refused::invalid("status", error))).collect()
 }
 
-fn label(text: String) -> Result<(String, String), Refused> {
+pub(crate) fn label(text: String) -> Result<(String, String), Refused> {
     text.split_once('=')
         .map(|(key, value)| (key.to_owned(), value.to_owned()))
         .ok_or_else(|| Refused::invalid("metadata", format!("{text:?} is not of the form key=value")))

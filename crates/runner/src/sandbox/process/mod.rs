@@ -22,6 +22,8 @@ use watch::Ledger;
 pub(super) mod cgroup;
 pub(super) mod disk;
 pub(super) mod etc;
+#[doc(hidden)]
+pub mod fuzzing;
 mod graft;
 pub(super) mod instance;
 pub(super) mod job;

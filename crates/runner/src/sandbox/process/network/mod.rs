@@ -201,8 +201,13 @@ fn blocked(config: &SandboxConfig) -> (Vec<String>, Vec<String>) {
 
 /// Every address of the host, sorted.
 fn host_addresses() -> Vec<IpAddr> {
+    let read = |file: &str| fs::read_to_string(file).unwrap_or_default();
+    addresses_in(&read("/proc/thread-self/net/fib_trie"), &read("/proc/thread-self/net/if_inet6"))
+}
+
+/// The addresses in the kernel's two tables.
+pub(super) fn addresses_in(trie: &str, six: &str) -> Vec<IpAddr> {
     let mut found = Vec::new();
-    let trie = fs::read_to_string("/proc/thread-self/net/fib_trie").unwrap_or_default();
     let mut last = None;
     for line in trie.lines().map(str::trim) {
         if let Some(address) = line.strip_prefix("|-- ") {
@@ -211,7 +216,6 @@ fn host_addresses() -> Vec<IpAddr> {
             found.extend(last.map(IpAddr::V4));
         }
     }
-    let six = fs::read_to_string("/proc/thread-self/net/if_inet6").unwrap_or_default();
     let bits = six.lines().filter_map(|line| u128::from_str_radix(line.split(' ').next()?, 16).ok());
     found.extend(bits.map(|bits| IpAddr::V6(Ipv6Addr::from_bits(bits))));
     found.sort();
