@@ -8,6 +8,7 @@ use rgrid_api::client::ClientError;
 use rgrid_api::error::ErrorCode;
 use rgrid_core::outcome::{EXIT_GRID_FAILED, EXIT_INTERRUPTED, EXIT_REFUSED};
 
+use crate::dependencies::DependencyError;
 use crate::discovery::DiscoveryError;
 use crate::output::size;
 use crate::terminal::{quoted, shown};
@@ -21,6 +22,10 @@ pub(crate) enum Error {
     Option { option: &'static str, problem: String },
     /// The script, or what it needs, cannot be found or sent.
     Discovery(DiscoveryError),
+    /// The packages that the script needs cannot be settled.
+    Dependencies(DependencyError),
+    /// uv, which locks packages, is not there and cannot be had.
+    NoUv(anyhow::Error),
     /// The submission is one that no grid takes.
     Submission { refusal: rgrid_core::submission::Refusal },
     /// More would travel than somebody agreed to.
@@ -126,6 +131,7 @@ impl Error {
             Self::NotInThisVersion { .. }
             | Self::Option { .. }
             | Self::Discovery(_)
+            | Self::Dependencies(DependencyError::Unreadable { .. } | DependencyError::Malformed { .. })
             | Self::Submission { .. }
             | Self::NotEnded { .. }
             | Self::AnotherProject { .. }
@@ -142,7 +148,14 @@ impl Error {
             Self::Grid { source, .. } if matches!(&**source, ClientError::Api(error) if !error.code.is_passing()) => {
                 EXIT_REFUSED
             }
-            Self::File { doing: Doing::Write, .. }
+            Self::Dependencies(
+                DependencyError::Unsolvable { .. }
+                | DependencyError::Unreachable { .. }
+                | DependencyError::Resolver { .. }
+                | DependencyError::Unwritable { .. },
+            )
+            | Self::NoUv(_)
+            | Self::File { doing: Doing::Write, .. }
             | Self::ChangedWhileSent { .. }
             | Self::EmbeddedGrid(_)
             | Self::Grid { .. }
@@ -174,6 +187,8 @@ impl Error {
             }
             // The other words already say what to do next.
             Self::Discovery(error) => Message::new(shown(&error.to_string())),
+            Self::Dependencies(error) => dependencies(error),
+            Self::NoUv(error) => Message::new(format!("{error:#}")),
             Self::Submission { refusal } => {
                 Message::new(format!("{}: {}", words(refusal.field), shown(&refusal.reason)))
                     .next("`rgrid run --help` explains every option")
@@ -282,6 +297,31 @@ fn words(field: &'static str) -> &'static str {
         "args" => "the arguments",
         "program" => "the program",
         other => other,
+    }
+}
+
+fn dependencies(error: &DependencyError) -> Message {
+    let what = shown(&error.to_string());
+    // The resolver's words are lines, and may name files of the project.
+    let with = |words: &str| {
+        let lines = words.lines().map(|line| format!("\n  {}", shown(line)));
+        Message::new(format!("{what}{}", lines.collect::<String>()))
+    };
+    match error {
+        DependencyError::Unreadable { path, source } => file(Doing::Read, &path.to_string_lossy(), source),
+        DependencyError::Unwritable { path, source } => file(Doing::Write, &path.to_string_lossy(), source),
+        DependencyError::Malformed { .. } => {
+            Message::new(what).next("correct the file, or name another: --requirements FILE")
+        }
+        DependencyError::Unsolvable { words, .. } => {
+            with(words).next("correct the versions there, then run the command again: nothing was submitted")
+        }
+        DependencyError::Unreachable { words, .. } => {
+            with(words).next("try again when the index answers: nothing was submitted")
+        }
+        DependencyError::Resolver { words } => {
+            with(words).next("correct what it names, then run the command again: nothing was submitted")
+        }
     }
 }
 

@@ -71,6 +71,9 @@ pub trait EmbeddedGrid {
     /// Cheap when it runs: this is on the path of every command.
     fn ensure(&self, audience: &dyn Audience) -> impl Future<Output = Result<GridAddress, anyhow::Error>>;
 
+    /// uv, which chooses the versions of packages: the one on PATH, else one that is fetched once.
+    fn uv(&self, audience: &dyn Audience) -> impl Future<Output = Result<PathBuf, anyhow::Error>>;
+
     /// Looks at everything that the embedded grid needs. Starts nothing.
     fn doctor(&self) -> Vec<Check>;
 

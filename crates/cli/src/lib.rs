@@ -9,6 +9,7 @@ mod commands;
 mod conclusion;
 mod configuration;
 mod credentials;
+mod dependencies;
 pub mod discovery;
 mod download;
 mod ending;

@@ -90,7 +90,7 @@ fn choose(required: &str, path: &Path, own: Option<Python>) -> Result<Python, Er
 }
 
 /// What can be read of a file as text; a script in another encoding has its block in ASCII in any case.
-fn read(path: &Path) -> Option<String> {
+pub(crate) fn read(path: &Path) -> Option<String> {
     let mut bytes = Vec::new();
     File::open(path).ok()?.take(READ_BYTES_MAX).read_to_end(&mut bytes).ok()?;
     Some(String::from_utf8_lossy(&bytes).into_owned())

@@ -8,6 +8,7 @@ use rgrid_core::quantity::format_duration;
 use rgrid_core::submission::InputKind;
 use serde_json::json;
 
+use crate::dependencies::Lock;
 use crate::discovery::interpreter::{Interpreter, Source};
 use crate::discovery::{Discovery, Found, Obstacle, Reason, SourceLine};
 use crate::output::size;
@@ -20,6 +21,8 @@ pub(crate) struct Plan {
     pub discovery: Discovery,
     /// The Python that the user has here.
     pub interpreter: Option<Interpreter>,
+    /// The packages that would be installed.
+    pub lock: Option<Lock>,
     /// What would be posted.
     pub body: CreateExecution,
     /// True when the grid of this machine would run it.
@@ -57,6 +60,7 @@ impl Plan {
             Reason::Literal(line) => format!("{} names it", self.line(line)),
             Reason::Input => "--input names it".to_owned(),
             Reason::Include { pattern } => format!("--include {} matches it", shown(pattern)),
+            Reason::Package => "packages are installed from it".to_owned(),
             Reason::LinkTarget { link } => format!("the link {} leads to it", self.short(link.as_str())),
         }
     }
@@ -95,10 +99,16 @@ impl Plan {
         line(format!("    {}", shown(&self.body.environment.keys().cloned().collect::<Vec<_>>().join(" "))));
         line(String::new());
         line("packages:".to_owned());
-        if self.discovery.third_party_imports.is_empty() {
+        for (name, version) in self.locked() {
+            line(format!("  {} {}", shown(name), shown(version)));
+        }
+        if let Some(lock) = &self.lock {
+            line(format!("  as locked from {}", shown(&lock.source)));
+        } else if self.discovery.third_party_imports.is_empty() {
             line("  none beyond the standard library".to_owned());
         }
-        for import in &self.discovery.third_party_imports {
+        let imports = self.discovery.third_party_imports.iter().filter(|_| self.lock.is_none());
+        for import in imports {
             let optional = if import.optional { ", and it may do without" } else { "" };
             line(format!(
                 "  {}  (is imported in {}{optional})",
@@ -117,6 +127,10 @@ impl Plan {
             line(format!("  {}", shown(root.as_str())));
         }
         out
+    }
+
+    fn locked(&self) -> impl Iterator<Item = (&String, &String)> {
+        self.lock.iter().flat_map(|lock| &lock.packages)
     }
 
     fn surroundings(&self) -> Vec<(&'static str, String)> {
@@ -207,6 +221,7 @@ impl Plan {
             "total_bytes": self.total_bytes(),
             "not_sent": not_sent,
             "packages": packages,
+            "locked": self.lock.as_ref().map(|lock| json!({ "source": lock.source, "versions": lock.packages })),
             "environment": self.body.environment.keys().collect::<Vec<_>>(),
             "surroundings": surroundings,
             "output_roots": self.body.output_roots,

@@ -1,6 +1,7 @@
 //! What every command works with: the options, the person's terminal, and the connection to the grid.
 
 use std::cell::RefCell;
+use std::path::PathBuf;
 
 use rgrid_api::client::{Client, ClientError};
 
@@ -51,6 +52,12 @@ impl<'a, G: EmbeddedGrid> Session<'a, G> {
     async fn start(&self) -> Result<GridAddress, Error> {
         let audience = Person { notes: self.notes, progress: Progress::new(self.terminal, self.notes) };
         self.grid.ensure(&audience).await.map_err(Error::EmbeddedGrid)
+    }
+
+    /// uv, which locks packages; fetched when this machine lacks it.
+    pub(crate) async fn uv(&self) -> Result<PathBuf, Error> {
+        let audience = Person { notes: self.notes, progress: Progress::new(self.terminal, self.notes) };
+        self.grid.uv(&audience).await.map_err(Error::NoUv)
     }
 
     /// Looks again where the grid of this machine is, and starts it if it is gone. Another grid stays where it is.

@@ -4,21 +4,29 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use rgrid_api::client::ClientError;
+use rgrid_api::dependencies::{DependenciesBody, LocalPackageBody};
 use rgrid_api::executions::{CreateExecution, Created, InputBody, ProgramBody};
 use rgrid_core::runtime::{DEFAULT_PYTHON, Runtime};
-use rgrid_core::submission::Program;
+use rgrid_core::submission::{Input, InputKind, Program, Sha256};
+use sha2::Digest as _;
 
 use crate::args::RunArgs;
+use crate::dependencies::{self, DependencyError, Found, Lock, Wanted};
 use crate::discovery::interpreter::{self, Interpreter};
-use crate::discovery::{self, Discovery, Target};
+use crate::discovery::{self, Discovery, Reason, Target};
 use crate::environment;
 use crate::errors::{Doing, Error};
-use crate::grid::EmbeddedGrid;
+use crate::grid::{EmbeddedGrid, Origin, Wishes};
 use crate::patience::{Again, CALL_PATIENCE, Patience};
 use crate::pins;
+use crate::progress::Progress;
 use crate::project::{self, Defaults};
 use crate::session::{Connection, Session};
 use crate::terminal::Terminal;
+use crate::upload;
+
+/// The grid takes no longer name of who declares packages.
+const SOURCE_CHARS_MAX: usize = 60;
 
 /// All that is known before a grid is asked.
 #[derive(Debug)]
@@ -26,6 +34,10 @@ pub(crate) struct Prepared {
     pub discovery: Discovery,
     pub interpreter: Option<Interpreter>,
     pub body: CreateExecution,
+    /// The packages that must be installed.
+    pub lock: Option<Lock>,
+    /// The lock's hash, and where its bytes lie: not where it will lie in the workspace.
+    pub lock_file: Option<(String, upload::Local)>,
 }
 
 /// The program and its own arguments, as typed.
@@ -48,7 +60,12 @@ fn cache_folder() -> Option<PathBuf> {
 }
 
 /// Finds what must travel and writes the submission.
-pub(crate) fn prepare(args: &RunArgs, terminal: Terminal, stdin: bool) -> Result<Prepared, Error> {
+pub(crate) async fn prepare<G: EmbeddedGrid>(
+    args: &RunArgs,
+    session: &Session<'_, G>,
+    stdin: bool,
+) -> Result<Prepared, Error> {
+    let (origin, _) = Wishes::look(session.globals.profile.as_deref()).choose()?;
     let cwd = working_folder()?;
     let (target, script_args) = program(args);
     let near = match &target {
@@ -78,8 +95,136 @@ pub(crate) fn prepare(args: &RunArgs, terminal: Terminal, stdin: bool) -> Result
     };
     // Without one here the worker's serves: this is no reason to refuse.
     let interpreter = interpreter::find(place, &interpreter::Variables::of_process()).ok();
-    let body = body(args, &defaults, &discovery, interpreter.as_ref(), terminal, stdin)?;
-    Ok(Prepared { discovery, interpreter, body })
+    let python = python(args, &defaults, &discovery, interpreter.as_ref())?;
+    let requirements: Vec<PathBuf> = args.requirements.iter().map(|file| cwd.join(file)).collect();
+    let embedded = origin == Origin::Embedded;
+    let found = dependencies::find(&dependencies::Request {
+        place: pin_place(&discovery),
+        discovery: &discovery,
+        interpreter: interpreter.as_ref(),
+        minor: python.minor,
+        embedded,
+        in_place: embedded && python.own.is_some(),
+        requirements: &requirements,
+        cache_folder: request.cache_folder.as_deref(),
+        upgrade: args.upgrade,
+    })
+    .map_err(Error::Dependencies)?;
+    let lock = match found {
+        Found::Nothing => None,
+        Found::InPlace { travels } => {
+            if !travels.is_empty() {
+                discovery::add_packages(&mut discovery, &request, &travels).map_err(Error::Discovery)?;
+            }
+            None
+        }
+        Found::Wanted(wanted) => Some(locked(&wanted, session).await?),
+    };
+    let lock_file = match &lock {
+        Some(lock) => Some(add_lock(lock, &mut discovery, &request)?),
+        None => None,
+    };
+    let mut body = body(args, &defaults, &discovery, &python, session.terminal, stdin)?;
+    body.dependencies = lock.as_ref().map(dependencies_body);
+    // What the grid would refuse is refused here, before a grid is started for it.
+    body.parse().map_err(|refusal| Error::Submission { refusal })?;
+    Ok(Prepared { discovery, interpreter, body, lock, lock_file })
+}
+
+/// The lock of what is wanted: the remembered one, else a new one, else, when no index answers, the remembered one
+/// however old it is.
+async fn locked<G: EmbeddedGrid>(wanted: &Wanted, session: &Session<'_, G>) -> Result<Lock, Error> {
+    if let Some(lock) = wanted.kept() {
+        return Ok(lock);
+    }
+    let uv = session.uv().await?;
+    let progress = Progress::new(session.terminal, session.notes);
+    progress.wait(&format!("locks the packages from {}", wanted.source()));
+    let result = wanted.lock(&uv).await;
+    progress.clear();
+    match result {
+        Err(error @ DependencyError::Unreachable { .. }) => match wanted.outdated() {
+            Some(mut lock) => {
+                lock.warnings
+                    .push("the index does not answer: the versions locked before are taken".to_owned());
+                Ok(lock)
+            }
+            None => Err(Error::Dependencies(error)),
+        },
+        other => other.map_err(Error::Dependencies),
+    }
+}
+
+/// Puts the lock, and what it installs from this machine, among what travels.
+fn add_lock(
+    lock: &Lock,
+    discovery: &mut Discovery,
+    request: &discovery::Request,
+) -> Result<(String, upload::Local), Error> {
+    let travels: Vec<PathBuf> = lock.local.iter().flat_map(|package| package.travels.clone()).collect();
+    if !travels.is_empty() {
+        discovery::add_packages(discovery, request, &travels).map_err(Error::Discovery)?;
+    }
+    let sha256 = Sha256(sha2::Sha256::digest(&lock.text).into());
+    let name = sha256.to_string();
+    let path = dependencies::write_lock(&lock.text, &name, request.cache_folder.as_deref())
+        .map_err(Error::Dependencies)?;
+    let size_bytes = lock.text.len() as u64;
+    let kind = InputKind::File { sha256, size_bytes, mode: 0o644, modified_ns: 0 };
+    let input = Input { path: dependencies::lock_path(), kind };
+    discovery.inputs.push(discovery::Found { input, reason: Reason::Package, size_bytes });
+    discovery.inputs.sort_by(|a, b| a.input.path.cmp(&b.input.path));
+    let metadata = std::fs::metadata(&path).map_err(|source| Error::File {
+        doing: Doing::Read,
+        path: path.clone(),
+        source,
+    })?;
+    let local = upload::Local { path, size_bytes, modified_ns: upload::modified_ns(&metadata) };
+    Ok((name, local))
+}
+
+fn dependencies_body(lock: &Lock) -> DependenciesBody {
+    let local = |package: &dependencies::LocalPackage| LocalPackageBody {
+        path: package.path.to_string_lossy().into_owned(),
+        editable: package.editable,
+    };
+    DependenciesBody {
+        source: lock.source.chars().take(SOURCE_CHARS_MAX).collect(),
+        lock: dependencies::lock_path().to_string(),
+        local: lock.local.iter().map(local).collect(),
+        credentials: lock.credentials.clone(),
+    }
+}
+
+/// The Python that runs the script.
+struct Python<'a> {
+    runtime: Runtime,
+    /// Of 3.`minor`; an image's is not known here, and is taken to be the one that the person has.
+    minor: u8,
+    /// The person's own, when it serves.
+    own: Option<&'a Interpreter>,
+}
+
+fn python<'a>(
+    args: &RunArgs,
+    defaults: &Defaults,
+    discovery: &Discovery,
+    interpreter: Option<&'a Interpreter>,
+) -> Result<Python<'a>, Error> {
+    let own_runtime = interpreter.and_then(Interpreter::runtime);
+    let wanted_runtime = match args.runtime.or(defaults.runtime) {
+        Some(named) => Some(named),
+        None => pins::runtime(pin_place(discovery), own_runtime)?,
+    };
+    let python = wanted_runtime.or(own_runtime).unwrap_or(DEFAULT_PYTHON);
+    let runtime = match &args.image {
+        Some(name) => Runtime::Image(name.clone()),
+        None => Runtime::Python(python),
+    };
+    // The person's own Python serves unless another version was asked for, or an image's.
+    let own = interpreter.filter(|_| wanted_runtime.is_none() || wanted_runtime == own_runtime);
+    let own = own.filter(|_| args.image.is_none());
+    Ok(Python { runtime, minor: python.minor(), own })
 }
 
 /// A script that is run from another folder writes into that one, by relative paths: what it writes there comes back
@@ -105,32 +250,20 @@ fn body(
     args: &RunArgs,
     defaults: &Defaults,
     discovery: &Discovery,
-    interpreter: Option<&Interpreter>,
+    python: &Python<'_>,
     terminal: Terminal,
     stdin: bool,
 ) -> Result<CreateExecution, Error> {
-    let own_runtime = interpreter.and_then(Interpreter::runtime);
-    let wanted_runtime = match args.runtime.or(defaults.runtime) {
-        Some(named) => Some(named),
-        None => pins::runtime(pin_place(discovery), own_runtime)?,
-    };
-    let runtime = match &args.image {
-        Some(name) => Runtime::Image(name.clone()),
-        None => Runtime::Python(wanted_runtime.or(own_runtime).unwrap_or(DEFAULT_PYTHON)),
-    };
-    // The person's own Python serves unless another version was asked for, or an image's.
-    let own = interpreter.filter(|_| wanted_runtime.is_none() || wanted_runtime == own_runtime);
-    let own = own.filter(|_| args.image.is_none());
     let millis = |time: std::time::Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-    let body = CreateExecution {
+    Ok(CreateExecution {
         name: args.name.clone(),
         program: ProgramBody::from(&discovery.program),
         args: discovery.args.clone(),
         cwd: discovery.cwd.to_string(),
         project_root: discovery.project_root.to_string(),
         inputs: discovery.inputs.iter().map(|found| InputBody::from(&found.input)).collect(),
-        runtime: runtime.to_string(),
-        interpreter: own.and_then(|found| found.path.to_str().map(str::to_owned)),
+        runtime: python.runtime.to_string(),
+        interpreter: python.own.and_then(|found| found.path.to_str().map(str::to_owned)),
         environment: environment::collect(
             &args.env,
             &args.env_file,
@@ -154,10 +287,7 @@ fn body(
         follow: !args.detach,
         umask: environment::umask(),
         dependencies: None,
-    };
-    // What the grid would refuse is refused here, before a grid is started for it.
-    body.parse().map_err(|refusal| Error::Submission { refusal })?;
-    Ok(body)
+    })
 }
 
 fn pin_place(discovery: &Discovery) -> pins::Place<'_> {

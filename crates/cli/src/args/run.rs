@@ -54,6 +54,13 @@ pub struct RunArgs {
     #[arg(long, help_heading = "The machine")]
     pub(crate) no_network: bool,
 
+    /// Install what this requirements file lists, whatever else declares packages
+    #[arg(long, value_name = "FILE", help_heading = "Packages")]
+    pub(crate) requirements: Vec<String>,
+    /// Choose the versions of packages anew
+    #[arg(long, help_heading = "Packages")]
+    pub(crate) upgrade: bool,
+
     /// Send this file or folder too
     #[arg(long, value_name = "PATH", help_heading = "Files")]
     pub(crate) input: Vec<String>,
@@ -121,10 +128,6 @@ pub(crate) struct LaterOptions {
     #[arg(long, hide = true)]
     secret: Vec<String>,
     #[arg(long, hide = true)]
-    requirements: Vec<String>,
-    #[arg(long, hide = true)]
-    upgrade: bool,
-    #[arg(long, hide = true)]
     remote_only: bool,
     #[arg(long, hide = true)]
     reuse: bool,
@@ -143,8 +146,6 @@ impl LaterOptions {
     pub(crate) fn first(&self) -> Option<&'static str> {
         [
             (!self.secret.is_empty(), "--secret"),
-            (!self.requirements.is_empty(), "--requirements"),
-            (self.upgrade, "--upgrade"),
             (self.remote_only, "--remote-only"),
             (self.reuse, "--reuse"),
             (self.no_cache, "--no-cache"),

@@ -34,19 +34,23 @@ pub(super) async fn run<G: EmbeddedGrid>(args: RunArgs, session: &Session<'_, G>
     // From here on a file that changes is somebody's newer work.
     let submitted = SystemTime::now();
     let with_stdin = !args.no_stdin && !args.detach && stdin::is_piped(session.terminal);
-    let prepared = submission::prepare(&args, session.terminal, with_stdin)?;
+    let prepared = submission::prepare(&args, session, with_stdin).await?;
     if args.dry_run {
         return dry_run(prepared, session);
     }
     for warning in &prepared.discovery.warnings {
         session.notes.say(&shown(warning));
     }
+    if let Some(lock) = &prepared.lock {
+        session.notes.say(&shown(&lock.sentence()));
+        lock.warnings.iter().for_each(|warning| session.notes.say(&shown(warning)));
+    }
     let connection = session.connect().await?;
     let mut signals = Signals::install();
     let created = submission::submit(session, &connection, &prepared.body).await?;
     let id = created.execution.id.as_str();
     if !created.missing.is_empty() {
-        hand_over(&args, session, &connection, &prepared.discovery, &created, &mut signals).await?;
+        hand_over(&args, session, &connection, &prepared, &created, &mut signals).await?;
     }
     if args.detach {
         terminal::print(&session.output().submitted(&created.execution));
@@ -97,9 +101,10 @@ fn typed(args: &RunArgs) -> Typed {
 
 fn dry_run<G: EmbeddedGrid>(prepared: Prepared, session: &Session<'_, G>) -> Result<u8, Error> {
     let (origin, _) = Wishes::look(session.globals.profile.as_deref()).choose()?;
-    let Prepared { discovery, interpreter, body } = prepared;
-    let warnings = discovery.warnings.clone();
-    let plan = Plan { discovery, interpreter, body, embedded: origin == Origin::Embedded };
+    let Prepared { discovery, interpreter, body, lock, lock_file: _ } = prepared;
+    let mut warnings = discovery.warnings.clone();
+    warnings.extend(lock.iter().flat_map(|lock| lock.warnings.clone()));
+    let plan = Plan { discovery, interpreter, body, lock, embedded: origin == Origin::Embedded };
     terminal::print(&session.output().plan(&plan));
     for warning in warnings {
         session.notes.say(&shown(&warning));
@@ -112,11 +117,13 @@ async fn hand_over<G: EmbeddedGrid>(
     args: &RunArgs,
     session: &Session<'_, G>,
     connection: &Connection,
-    discovery: &Discovery,
+    prepared: &Prepared,
     created: &Created,
     signals: &mut Signals,
 ) -> Result<(), Error> {
-    let locals = upload::locals(discovery.inputs.iter().map(|found| &found.input));
+    let discovery = &prepared.discovery;
+    let mut locals = upload::locals(discovery.inputs.iter().map(|found| &found.input));
+    locals.extend(prepared.lock_file.clone());
     let progress = Progress::new(session.terminal, session.notes);
     let sending = async {
         if !args.yes {

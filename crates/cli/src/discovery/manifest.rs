@@ -108,7 +108,11 @@ fn left(
         Reason::Program | Reason::Argument { .. } | Reason::Input => {
             Err(DiscoveryError::Unreadable { path: path.to_owned(), source: error })
         }
-        Reason::Imported(_) | Reason::Literal(_) | Reason::Include { .. } | Reason::LinkTarget { .. } => {
+        Reason::Imported(_)
+        | Reason::Literal(_)
+        | Reason::Include { .. }
+        | Reason::Package
+        | Reason::LinkTarget { .. } => {
             let obstacle = Obstacle::Unreadable(error.to_string());
             not_sent.push(NotSent { path: path.to_owned(), obstacle, named_by: reason.clone() });
             Ok(())

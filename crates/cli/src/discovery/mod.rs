@@ -24,6 +24,7 @@ mod scan;
 mod sources;
 mod standard_library;
 
+use std::collections::HashSet;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::SystemTime;
@@ -37,8 +38,8 @@ use gather::{Extent, Gather, Naming};
 use hashes::Remembered;
 use ignored::{Rules, Strictness};
 use mentions::Ground;
-pub(crate) use place::project_root;
-use place::{absolute, portable};
+use place::portable;
+pub(crate) use place::{absolute, project_root};
 use sources::Sources;
 
 /// What the user asked to run, as typed.
@@ -103,6 +104,8 @@ pub enum Reason {
         /// The pattern.
         pattern: String,
     },
+    /// It belongs to a package that lies on this machine as source, or is what packages are installed from.
+    Package,
     /// A symbolic link that travels points at it.
     LinkTarget {
         /// The link.
@@ -201,6 +204,37 @@ pub struct Discovery {
     pub third_party_imports: Vec<ThirdPartyImport>,
     /// Sentences for the user.
     pub warnings: Vec<String>,
+}
+
+/// True of a module that every Python has.
+pub(crate) fn is_of_standard_library(module: &str) -> bool {
+    standard_library::has(module)
+}
+
+/// Adds what travels of packages that lie on this machine as source: each of `paths` whole, but for what the rules
+/// exclude.
+pub(crate) fn add_packages(
+    discovery: &mut Discovery,
+    request: &Request,
+    paths: &[PathBuf],
+) -> Result<(), DiscoveryError> {
+    let root = PathBuf::from(discovery.project_root.as_str());
+    let no_inputs = request.no_inputs.iter().map(|path| absolute(&request.cwd, path)).collect();
+    let mut gather =
+        Gather::new(Rules::of_project(&root, request.home.as_deref(), no_inputs), vec![root.clone()]);
+    for path in paths {
+        let naming = Naming { reason: &Reason::Package, named: path, strictness: Strictness::All };
+        let _ = gather.add(path, Extent::Whole, naming)?;
+    }
+    let mut remembered = Remembered::load(request.cache_folder.as_deref(), &root, SystemTime::now());
+    let (inputs, not_sent) = manifest::seal(gather, &mut remembered)?;
+    remembered.save();
+    let known: HashSet<AbsolutePath> =
+        discovery.inputs.iter().map(|found| found.input.path.clone()).collect();
+    discovery.inputs.extend(inputs.into_iter().filter(|found| !known.contains(&found.input.path)));
+    discovery.inputs.sort_by(|a, b| a.input.path.cmp(&b.input.path));
+    discovery.not_sent.extend(not_sent);
+    Ok(())
 }
 
 /// Rounds of following: each one takes what the sources found in the round before name.

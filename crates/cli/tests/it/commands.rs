@@ -9,4 +9,5 @@ mod harness;
 mod hostile;
 mod interrupt;
 mod outputs;
+mod packages;
 mod stdin;

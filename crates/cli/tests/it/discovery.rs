@@ -156,6 +156,7 @@ fn reason(reason: &Reason) -> String {
         Reason::Literal(source) => format!("literal {}", line(source)),
         Reason::Input => "--input".to_owned(),
         Reason::Include { pattern } => format!("--include {pattern}"),
+        Reason::Package => "package".to_owned(),
         Reason::LinkTarget { link } => format!("target of {}", Path::new(link.as_str()).display()),
     }
 }

@@ -15,6 +15,8 @@ pub(crate) mod tools;
 mod weight;
 pub(crate) mod wheels;
 
+use std::path::PathBuf;
+
 use rgrid_cli::{Audience, Check, EmbeddedGrid, GridAddress};
 
 pub(crate) use self::daemon::{Attachment, run};
@@ -34,6 +36,10 @@ impl EmbeddedGrid for ThisMachine {
 
     async fn ensure(&self, audience: &dyn Audience) -> Result<GridAddress, anyhow::Error> {
         ensure(&Home::locate()?, audience).await
+    }
+
+    async fn uv(&self, audience: &dyn Audience) -> Result<PathBuf, anyhow::Error> {
+        tools::uv(&Home::locate()?, audience).await
     }
 
     fn doctor(&self) -> Vec<Check> {

@@ -91,6 +91,30 @@ pub(crate) fn bubblewrap(home: &Home) -> Option<PathBuf> {
     find(BUBBLEWRAP.program).or_else(came_with_us).or_else(fetched)
 }
 
+/// uv: the system's, one that came with us, or one that is fetched now.
+///
+/// # Errors
+/// When it cannot be fetched; the sentence says why, and what to install instead.
+pub(crate) async fn uv(home: &Home, audience: &dyn Audience) -> anyhow::Result<PathBuf> {
+    let came_with_us = || beside_executable(wheels::UV.path_in_environment()).into_iter().next();
+    if let Some(program) = find("uv").or_else(came_with_us) {
+        return Ok(program);
+    }
+    let fetched = wheels::UV.program(home);
+    if !is_program(&fetched) {
+        wheels::fetch(home, &[&wheels::UV], audience).await.map_err(|error| {
+            anyhow::anyhow!(
+                "uv, which locks packages, was to be fetched, but {error}; install it with: pip install uv"
+            )
+        })?;
+    }
+    anyhow::ensure!(
+        is_program(&fetched),
+        "there is no uv for this kind of machine to fetch; install it: pip install uv"
+    );
+    Ok(fetched)
+}
+
 /// `a, b and c are missing on this machine; install them with: sudo apt-get install -y ...`
 pub(crate) fn sentence(missing: &[Tool]) -> String {
     let titles: Vec<&str> = missing.iter().map(|tool| tool.title).collect();

