@@ -4,7 +4,6 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
 
@@ -51,13 +50,11 @@ pub(super) fn soak(args: &[String]) -> Result<()> {
     }
     prerequisites::ensure_fuzzer()?;
     for name in targets.iter().filter(|target| names.is_empty() || names.contains(target)) {
-        let started = Instant::now();
         let figures = fuzz(name, minutes)?;
-        let seconds = started.elapsed().as_secs();
         let (files, bytes) = keep(name)?;
         let date = output(Command::new("date").args(["-u", "+%F %H:%M UTC"]))?;
         let line = format!(
-            "{name:<10} {} held for {} executions in {seconds} s; {} edges, {} features; kept: {files} inputs, {bytes} bytes",
+            "{name:<10} {} held for {} executions in {minutes} min; {} edges, {} features; kept: {files} inputs, {bytes} bytes",
             date.trim(),
             figures.executions,
             figures.coverage,
