@@ -70,3 +70,58 @@ impl From<&Dependencies> for DependenciesBody {
         }
     }
 }
+
+/// The body of `POST /attempts/{execution}/{attempt}/environment`: a runner needs an environment that it does not have.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EnvironmentWanted {
+    /// Hash of all that decides what is in it.
+    #[schema(pattern = "^[0-9a-f]{64}$")]
+    pub key: String,
+    /// The blob that an earlier answer named, when its bytes were not there or not what their hash says.
+    #[schema(pattern = "^[0-9a-f]{64}$")]
+    #[serde(default)]
+    pub damaged: Option<String>,
+}
+
+/// Where an environment is to be had.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(tag = "state", rename_all = "snake_case")]
+pub enum EnvironmentAnswer {
+    /// Somebody has built it for this account.
+    Ready {
+        /// Hash of the packed environment.
+        sha256: String,
+        /// Its size.
+        size_bytes: u64,
+        /// Where to GET it without a key (absolute, or a path on the API).
+        url: String,
+    },
+    /// Nobody has: this attempt is the one to build it.
+    Build,
+    /// Another attempt builds it: ask again.
+    Wait,
+}
+
+/// The body of `POST /attempts/{execution}/{attempt}/environment/built`. Repeating it is harmless.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EnvironmentBuilt {
+    /// As it was asked for.
+    #[schema(pattern = "^[0-9a-f]{64}$")]
+    pub key: String,
+    /// The committed blob that it is packed in.
+    #[schema(pattern = "^[0-9a-f]{64}$")]
+    pub sha256: String,
+    /// Its size.
+    pub size_bytes: u64,
+}
+
+/// The body of `POST /attempts/{execution}/{attempt}/preparing`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Preparing {
+    /// What is done before the script starts, in one sentence for people; absent once it runs.
+    #[schema(max_length = 512)]
+    pub sentence: Option<String>,
+}

@@ -53,6 +53,12 @@ pub const RETRIES_MAX: u32 = 100;
 pub const BATCH_PARALLEL: u32 = 10;
 /// `pending` expires this long after the last byte received.
 pub const PENDING_EXPIRES: Duration = Duration::from_secs(3600);
+/// An attempt may build an environment this long; so long the others that need the same wait for it.
+pub const ENVIRONMENT_BUILD: Duration = Duration::from_secs(30 * 60);
+/// Bytes of what is told of a build that failed: the end of what the installer said.
+pub const BUILD_MESSAGE_BYTES_MAX: usize = 8 << 10;
+/// Bytes of the sentence on what an attempt does before its script starts.
+pub const PREPARING_BYTES_MAX: usize = 512;
 /// An idempotency key is remembered this long.
 pub const IDEMPOTENCY_KEPT: Duration = Duration::from_secs(24 * 3600);
 /// Logs, outputs and unused blobs are kept this long.

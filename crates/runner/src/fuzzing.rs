@@ -49,7 +49,7 @@ pub fn placed(folder: &Path, lease: &Lease, look: impl FnOnce(&Path)) -> io::Res
         }
     }
     let mut workspace = Workspace::make(Place::watched(folder.to_owned()), "workspace", None)?;
-    let result = workspace.place(lease, &cache);
+    let result = workspace.place(&lease.account_id, lease.inputs.iter(), &cache);
     look(&workspace.root);
     workspace.remove();
     result

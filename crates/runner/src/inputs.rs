@@ -85,18 +85,34 @@ pub(crate) async fn fetch(
     if missing.is_empty() {
         return Ok(pins);
     }
-    let downloads: Vec<_> =
-        missing.into_values().map(|wanted| one(client, cache, flights, lease, wanted)).collect();
+    let downloads: Vec<_> = missing
+        .into_values()
+        .map(|wanted| {
+            let url = lease.urls.get(&wanted.key.sha256.to_string()).map(String::as_str);
+            one(client, cache, flights, url, wanted)
+        })
+        .collect();
     let fetched: Vec<Pins> = stream::iter(downloads).buffer_unordered(DOWNLOADS).try_collect().await?;
     fetched.into_iter().for_each(|more| pins.join(more));
     Ok(pins)
+}
+
+/// Makes sure that a blob lies in the cache which is no input, and pins it there.
+pub(crate) async fn fetch_blob(
+    client: &Client,
+    cache: &BlobCache,
+    flights: &Flights,
+    (key, size_bytes): (BlobKey, u64),
+    url: &str,
+) -> Result<Pins, InputError> {
+    one(client, cache, flights, Some(url), Wanted { key, size_bytes, path: "the packed environment" }).await
 }
 
 async fn one(
     client: &Client,
     cache: &BlobCache,
     flights: &Flights,
-    lease: &Lease,
+    url: Option<&str>,
     wanted: Wanted<'_>,
 ) -> Result<Pins, InputError> {
     let flight = flights.of(wanted.key);
@@ -106,7 +122,7 @@ async fn one(
         return Ok(pins);
     }
     let missing = |corrupt| InputError::Missing { path: wanted.path.to_owned(), corrupt };
-    let url = lease.urls.get(&wanted.key.sha256.to_string()).ok_or_else(|| missing(false))?;
+    let url = url.ok_or_else(|| missing(false))?;
     for _ in 0..CORRUPT_TRIES {
         let whole = download(client, cache, url, &wanted).await?;
         if whole.sha256 == wanted.key.sha256 && whole.size_bytes == wanted.size_bytes {

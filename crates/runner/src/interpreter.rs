@@ -25,7 +25,7 @@ const REMEMBERED_MAX: usize = 64;
 
 /// Asks an interpreter about itself. It prints one line of JSON.
 const QUESTION: &str = r#"
-import json, site, sys
+import json, platform, site, sys, sysconfig
 libraries = set()
 try:
     with open("/proc/self/maps") as maps:
@@ -38,6 +38,8 @@ except OSError:
 user_site = site.getusersitepackages() if site.ENABLE_USER_SITE else None
 print(json.dumps({
     "executable": sys.executable,
+    "base_executable": getattr(sys, "_base_executable", None) or sys.executable,
+    "build": " ".join([sys.version, sysconfig.get_config_var("SOABI") or "", platform.machine(), *platform.libc_ver()]),
     "version": list(sys.version_info[:2]),
     "prefixes": [sys.prefix, sys.exec_prefix, sys.base_prefix, sys.base_exec_prefix],
     "search_path": [p for p in sys.path if p],
@@ -50,6 +52,8 @@ print(json.dumps({
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Answer {
     executable: PathBuf,
+    base_executable: PathBuf,
+    build: String,
     version: (u8, u8),
     prefixes: Vec<PathBuf>,
     search_path: Vec<PathBuf>,
@@ -68,6 +72,10 @@ impl Answer {
 pub(crate) struct Interpreter {
     /// Its path, on the machine and inside.
     pub(crate) executable: PathBuf,
+    /// The interpreter behind a virtual environment; itself where there is none.
+    pub(crate) base_executable: PathBuf,
+    /// Exact version, build, machine and C library, as it says them.
+    pub(crate) build: String,
     /// Folders and files that it cannot run without: on the machine, and inside.
     pub(crate) needs: Vec<(PathBuf, PathBuf)>,
     /// Further folders on its search path, which the user's own files may hide.
@@ -79,7 +87,15 @@ pub(crate) struct Interpreter {
 impl Interpreter {
     /// The one that an image brings: nothing of the machine belongs to it.
     pub(crate) fn of_image(executable: PathBuf) -> Self {
-        Self { executable, needs: Vec::new(), packages: Vec::new(), user_base: None }
+        Self {
+            base_executable: executable.clone(),
+            executable,
+            // No environment is built for it: nothing is decided by this.
+            build: String::new(),
+            needs: Vec::new(),
+            packages: Vec::new(),
+            user_base: None,
+        }
     }
 }
 
@@ -248,6 +264,8 @@ fn interpreter(answer: Answer) -> Interpreter {
             Some(_) | None => need(&link),
         }
     }
+    // What an environment of its own links to.
+    need(&answer.base_executable);
     answer.libraries.iter().for_each(|library| need(library));
     let covered = |path: &Path| is_system(path) || seen.iter().any(|folder| path.starts_with(folder));
     let packages = answer
@@ -256,7 +274,14 @@ fn interpreter(answer: Answer) -> Interpreter {
         .filter(|path| !covered(path) && !is_broad(path) && path.exists())
         .cloned()
         .collect();
-    Interpreter { executable: answer.executable, needs, packages, user_base: answer.user_base }
+    Interpreter {
+        executable: answer.executable,
+        base_executable: answer.base_executable,
+        build: answer.build,
+        needs,
+        packages,
+        user_base: answer.user_base,
+    }
 }
 
 /// Every name that the links lead over, from `path` to the file itself.

@@ -16,6 +16,10 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::blob_cache::BlobCache;
+use crate::causes::chain;
+use crate::environments::build::BuildError;
+use crate::environments::obtain::{self, Began, ObtainError, Obtained, SHARE_PATIENCE};
+use crate::environments::{Environments, InUse};
 use crate::held::{Control, Holdings};
 use crate::inputs::{self, Flights, InputError};
 use crate::interpreter::{Interpreter, InterpreterError, Interpreters};
@@ -44,11 +48,16 @@ pub(crate) struct Bench {
     pub(crate) cache: BlobCache,
     pub(crate) flights: Flights,
     pub(crate) interpreters: Interpreters,
+    pub(crate) environments: Arc<Environments>,
     /// The machine is the user's own: the lease's interpreter is here.
     pub(crate) embedded: bool,
     /// The runner stops: hand back what runs.
     pub(crate) stop: CancellationToken,
 }
+
+/// Packages are installed for a Python of the worker's, whose build is part of an environment's key.
+const NOT_INTO_IMAGES: &str = "packages are not installed into container images in this version; choose an image that \
+                              has them, or run without --image";
 
 /// How an attempt leaves this runner.
 enum Ending {
@@ -77,18 +86,6 @@ impl Ending {
     fn sandbox_failed(message: impl Into<String>) -> Self {
         Self::without_run(&Outcome::SandboxFailed { message: message.into() })
     }
-}
-
-/// An error with its causes, in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }
 
 /// Lives through one attempt, from its lease to its last word.
@@ -192,6 +189,10 @@ struct Prepared {
     workspace: Workspace,
     interpreter: Interpreter,
     plan: command::Plan,
+    /// The environment stays where it is while the script runs.
+    in_use: Option<InUse>,
+    /// It is on its way to the grid.
+    sharing: Option<tokio::task::JoinHandle<()>>,
 }
 
 async fn prepare_or_end(
@@ -199,21 +200,18 @@ async fn prepare_or_end(
     lease: &Arc<Lease>,
     control: &mut Control,
 ) -> Result<Prepared, Ending> {
+    let began = Began { attempt: control.attempt.clone(), slot: control.slot, limits: control.limits };
     tokio::select! {
         biased;
         () = control.stale.cancelled() => Err(Ending::Stale),
         outcome = cancelled(&mut control.directive) => Err(Ending::without_run(&outcome)),
         () = bench.stop.cancelled() => Err(Ending::HandBack),
-        prepared = prepare(bench, lease, control.slot, control.limits.disk_bytes) => prepared,
+        prepared = prepare(bench, lease, &began) => prepared,
     }
 }
 
-async fn prepare(
-    bench: &Arc<Bench>,
-    lease: &Arc<Lease>,
-    slot: u32,
-    disk_bytes: u64,
-) -> Result<Prepared, Ending> {
+async fn prepare(bench: &Arc<Bench>, lease: &Arc<Lease>, began: &Began) -> Result<Prepared, Ending> {
+    let (slot, disk_bytes) = (began.slot, began.limits.disk_bytes);
     let runtime: Runtime = lease
         .runtime
         .parse()
@@ -250,14 +248,27 @@ async fn prepare(
             InputError::Disk(_) => Ending::sandbox_failed(chain(&error)),
         })
     };
-    let ((room, image, interpreter), pins) = tokio::try_join!(found, inputs)?;
+    let ((room, image, mut interpreter), pins) = tokio::try_join!(found, inputs)?;
+    let (mut in_use, mut sharing) = (None, None);
+    if let Some(wanted) = &lease.dependencies {
+        if image.is_some() {
+            return Err(Ending::without_run(&Outcome::DependenciesFailed {
+                message: NOT_INTO_IMAGES.to_owned(),
+            }));
+        }
+        let obtained = obtain::obtain(bench, lease, wanted, &interpreter, (began, &room.sandbox))
+            .await
+            .map_err(no_environment)?;
+        let Obtained { interpreter: with_packages, in_use: held, sharing: on_its_way } = obtained;
+        (interpreter, in_use, sharing) = (with_packages, Some(held), on_its_way);
+    }
     let (bench, lease) = (bench.clone(), lease.clone());
     let placed = tokio::task::spawn_blocking(move || -> std::io::Result<Prepared> {
         let mut workspace = room.workspaces.take(slot, disk_bytes)?;
-        workspace.place(&lease, &bench.cache)?;
+        workspace.place(&lease.account_id, lease.inputs.iter(), &bench.cache)?;
         drop(pins);
         let plan = command::plan(&lease, &interpreter, &mut workspace)?;
-        Ok(Prepared { room, image, workspace, interpreter, plan })
+        Ok(Prepared { room, image, workspace, interpreter, plan, in_use, sharing })
     });
     match placed.await.map_err(std::io::Error::other) {
         Ok(Ok(prepared)) => Ok(prepared),
@@ -266,6 +277,21 @@ async fn prepare(
         }
         Ok(Err(error)) | Err(error) => {
             Err(Ending::sandbox_failed(format!("the workspace cannot be made: {}", chain(&error))))
+        }
+    }
+}
+
+/// How an attempt ends that gets no environment.
+fn no_environment(error: ObtainError) -> Ending {
+    match error {
+        ObtainError::Build(BuildError::Failed(message)) => {
+            Ending::without_run(&Outcome::DependenciesFailed { message })
+        }
+        ObtainError::Build(_) | ObtainError::NoLock => Ending::sandbox_failed(chain(&error)),
+        ObtainError::Client(error) if obtain::is_stale(&error) => Ending::Stale,
+        ObtainError::Client(error) => {
+            tracing::warn!(error = chain(&error), "handing back");
+            Ending::HandBack
         }
     }
 }
@@ -283,7 +309,7 @@ async fn run(
     prepared: Prepared,
     leftover: &mut Option<Workspace>,
 ) -> Ending {
-    let Prepared { room, image, workspace, interpreter, plan } = prepared;
+    let Prepared { room, image, workspace, interpreter, plan, in_use: _in_use, sharing } = prepared;
     let attempt = control.attempt.clone();
     let pipes = match command::Pipes::new(lease.stdin) {
         Ok(pipes) => pipes,
@@ -381,6 +407,11 @@ async fn run(
         Err(Lost::Outcome(instead)) => (worse(outcome, instead), Outputs::default()),
         Err(Lost::Stale) => return Ending::Stale,
     };
+    if let Some(sharing) = sharing
+        && tokio::time::timeout(SHARE_PATIENCE, sharing).await.is_err()
+    {
+        tracing::warn!("the environment was not shared in time");
+    }
     Ending::Finish(Box::new(Finish {
         outcome: (&outcome).into(),
         outputs: outputs.artifacts,

@@ -5,7 +5,9 @@
 #![warn(missing_docs)]
 
 mod blob_cache;
+mod causes;
 mod command;
+mod environments;
 #[doc(hidden)]
 pub mod fuzzing;
 mod guards;
@@ -41,6 +43,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::blob_cache::BlobCache;
+use crate::environments::Environments;
 use crate::held::{Holdings, NotTaken};
 use crate::inputs::Flights;
 use crate::interpreter::Interpreters;
@@ -92,6 +95,8 @@ pub struct Config {
     pub bwrap: Option<PathBuf>,
     /// Where the Docker Engine listens, if there is one: then container images run too.
     pub docker_socket: PathBuf,
+    /// Where uv may lie when it is not on `PATH`; looked for when it is needed.
+    pub uv: Vec<PathBuf>,
     /// What jobs may reach.
     pub network: NetworkPolicy,
     /// This process began with [`sandbox::keep_mounts_to_itself`], and was let.
@@ -186,6 +191,9 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Erro
     make_ahead(&room.workspaces, slots);
     let cache_bytes = CACHE_BYTES_MAX.min(machine.capacity.disk_bytes / 100 * CACHE_DISK_PERCENT);
     let cache = BlobCache::open(&config.data_folder.join("cache"), cache_bytes).map_err(folder)?;
+    let environments =
+        Environments::open(&config.data_folder, machine.capacity.disk_bytes, config.uv.clone());
+    let environments = Arc::new(environments.map_err(folder)?);
     let identity = identity::establish(
         &config.data_folder,
         &config.api_url,
@@ -225,6 +233,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Erro
         cache,
         flights: Flights::default(),
         interpreters: Interpreters::open(&config.data_folder),
+        environments,
         embedded: config.embedded,
         stop: shutdown.child_token(),
     });

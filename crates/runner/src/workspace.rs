@@ -11,7 +11,6 @@ use nix::sys::stat::futimens;
 use nix::sys::time::TimeSpec;
 use nix::unistd::{Gid, Uid};
 use rgrid_api::executions::InputBody;
-use rgrid_api::workers::Lease;
 use rgrid_core::limits;
 
 use crate::blob_cache::{BlobCache, BlobKey};
@@ -207,10 +206,15 @@ impl Workspace {
     }
 
     /// Puts everything that was sent in its place. Nothing of the job runs yet, so paths may be trusted.
-    pub(crate) fn place(&mut self, lease: &Lease, cache: &BlobCache) -> std::io::Result<()> {
-        let account = lease.account_id.parse().map_err(std::io::Error::other)?;
+    pub(crate) fn place<'a>(
+        &mut self,
+        account: &str,
+        inputs: impl Iterator<Item = &'a InputBody>,
+        cache: &BlobCache,
+    ) -> std::io::Result<()> {
+        let account = account.parse().map_err(std::io::Error::other)?;
         let mut links = Vec::new();
-        for input in &lease.inputs {
+        for input in inputs {
             match input {
                 InputBody::File { path, sha256, mode, modified_ns, .. } => {
                     let sha256 = sha256.parse().map_err(std::io::Error::other)?;

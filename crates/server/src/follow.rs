@@ -245,7 +245,8 @@ impl Follower {
     /// The execution as it stands now.
     async fn look(&self) -> Result<(Execution, Known), Stop> {
         let row = self.ticket.app.store.execution(self.account, self.ticket.id).await?;
-        let known = Known { status: row.status, attempt: row.attempt };
+        let preparing = row.status == Status::Running && row.preparing.is_some();
+        let known = Known { status: row.status, attempt: row.attempt, preparing };
         let waits = self.sent.as_ref().is_some_and(|sent| sent.status == row.status.as_str());
         let reason =
             if waits { waiting::sentence(&self.ticket.app, &row).await? } else { waiting::at_once(&row) };
@@ -285,6 +286,7 @@ impl Follower {
         let look_again = match known.status {
             Status::Pending | Status::Queued if explained => WAITING_REFRESH.max(share),
             Status::Pending | Status::Queued => WAITING_FIRST.max(share),
+            Status::Running if known.preparing => WAITING_REFRESH.max(share),
             Status::Running => FOLLOW_RENEW,
             Status::Completed | Status::Failed | Status::TimedOut | Status::Cancelled => Duration::ZERO,
         };
@@ -292,7 +294,12 @@ impl Follower {
         loop {
             let standing = *self.ticket.standing.borrow_and_update();
             if let Some(standing) = standing {
-                if standing.status != known.status || standing.attempt != known.attempt {
+                let now = Known {
+                    status: standing.status,
+                    attempt: standing.attempt,
+                    preparing: standing.preparing,
+                };
+                if now != known {
                     return Ok(());
                 }
                 if self.cursor != written(&standing) {
@@ -318,10 +325,11 @@ impl Follower {
 }
 
 /// What the follower last saw of the execution.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 struct Known {
     status: Status,
     attempt: u32,
+    preparing: bool,
 }
 
 /// The cursor after everything that was written.

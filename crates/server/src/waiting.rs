@@ -11,9 +11,8 @@ pub(crate) async fn sentence(app: &App, row: &ExecutionRow) -> Result<Option<Str
     match row.status {
         Status::Pending => Ok(at_once(row)),
         Status::Queued => Ok(app.store.waiting(row.account_id, row.id).await?.as_ref().map(describe)),
-        Status::Running | Status::Completed | Status::Failed | Status::TimedOut | Status::Cancelled => {
-            Ok(None)
-        }
+        Status::Running => Ok(at_once(row)),
+        Status::Completed | Status::Failed | Status::TimedOut | Status::Cancelled => Ok(None),
     }
 }
 
@@ -21,12 +20,8 @@ pub(crate) async fn sentence(app: &App, row: &ExecutionRow) -> Result<Option<Str
 pub(crate) fn at_once(row: &ExecutionRow) -> Option<String> {
     match row.status {
         Status::Pending => Some(describe(&Waiting::Inputs { missing: row.inputs_missing })),
-        Status::Queued
-        | Status::Running
-        | Status::Completed
-        | Status::Failed
-        | Status::TimedOut
-        | Status::Cancelled => None,
+        Status::Running => row.preparing.clone(),
+        Status::Queued | Status::Completed | Status::Failed | Status::TimedOut | Status::Cancelled => None,
     }
 }
 

@@ -72,6 +72,8 @@ pub struct ExecutionRow {
     pub created_at: Timestamp,
     /// When its newest attempt was claimed.
     pub started_at: Option<Timestamp>,
+    /// What its newest attempt does before the script starts.
+    pub preparing: Option<String>,
     /// When it ended.
     pub finished_at: Option<Timestamp>,
     /// How long it may run, extensions included.
@@ -173,6 +175,7 @@ impl ExecutionRow {
             worker: row.text_or_null("worker_id")?,
             created_at: row.try_get("created_at")?,
             started_at: row.try_get("claimed_at")?,
+            preparing: row.try_get("preparing")?,
             finished_at: row.try_get("finished_at")?,
             timeout: row.duration("timeout_ms")?,
             cancel_requested_by: cancelled_by.map(outcome::cancelled_by).transpose()?,

@@ -3,6 +3,8 @@
 use rgrid_core::execution::Status;
 use rgrid_core::id::ExecutionId;
 
+use sqlx::Row;
+
 use crate::row::Columns;
 use crate::{Result, Store};
 
@@ -13,6 +15,8 @@ pub struct Standing {
     pub status: Status,
     /// The number of its newest attempt.
     pub attempt: u32,
+    /// The newest attempt has not started its script yet, and says what it does.
+    pub preparing: bool,
     /// Bytes of standard output of the newest attempt.
     pub stdout_bytes: u64,
     /// Bytes of standard error of the newest attempt.
@@ -32,6 +36,7 @@ impl Store {
                 let standing = Standing {
                     status: row.text("status")?,
                     attempt: row.number32("attempt")?,
+                    preparing: row.try_get("preparing")?,
                     stdout_bytes: row.number64("stdout_bytes")?,
                     stderr_bytes: row.number64("stderr_bytes")?,
                 };

@@ -112,6 +112,10 @@ pub(crate) const WORKER_ACTIVE: Guard = guard("worker-active", &[(" and w.status
 pub(crate) const QUEUED_WITH_SUBMISSION: Guard = guard("queued-with-submission", &[]);
 pub(crate) const INPUTS_HELD: Guard = guard("inputs-held", &[]);
 
+// Environments.
+pub(crate) const ONE_BUILDER: Guard =
+    guard("one-builder", &[("(c.build_until is null or", "(true or c.build_until is null or")]);
+
 // The fleet.
 pub(crate) const DEAD_RECHECK: Guard = guard(
     "dead-recheck",

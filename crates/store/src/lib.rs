@@ -11,6 +11,7 @@ pub mod blobs;
 pub mod census;
 pub mod claim;
 mod dependencies;
+pub mod dependency_cache;
 pub mod directives;
 mod endings;
 mod error;

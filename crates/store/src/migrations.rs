@@ -20,6 +20,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (8, "discarded objects", include_str!("../migrations/0008_discarded_objects.sql")),
     (9, "multipart uploads", include_str!("../migrations/0009_multipart_uploads.sql")),
     (10, "dependencies", include_str!("../migrations/0010_dependencies.sql")),
+    (11, "preparing", include_str!("../migrations/0011_preparing.sql")),
     (13, "docker", include_str!("../migrations/0013_docker.sql")),
 ];
 

@@ -66,6 +66,7 @@ impl Store {
     pub async fn collect_garbage(&self, retention: Duration) -> Result<Collected> {
         let executions = self.delete_expired_executions(retention, None).await?;
         sqlx::query(include_str!("../queries/retention/stdin.sql")).execute(self.pool()).await?;
+        self.expire_environments(retention).await?;
         let (blobs, blob_bytes, _) = self.delete_unused(Unused::ByAnybody(retention, None), u64::MAX).await?;
         let mut uploads = 0;
         for _ in 0..ROUND_BATCHES {

@@ -8,6 +8,7 @@ use super::{AttemptRef, COMMIT_DEADLINE, Client, ClientError, POLL_SLACK, REQUES
 use crate::STDIN_EOF;
 use crate::attempts::{Finish, Finished, LogsPushed, PushLogs};
 use crate::blobs::{BlobsMissing, BlobsWanted, CommitBlobs, Committed};
+use crate::dependencies::{EnvironmentAnswer, EnvironmentBuilt, EnvironmentWanted, Preparing};
 use crate::workers::{Heartbeat, HeartbeatAnswer, Join, Joined, LeaseAnswer, LeaseRequest};
 
 impl Client {
@@ -74,6 +75,32 @@ impl Client {
     ) -> Result<Committed, ClientError> {
         let request = self.on_attempt(attempt, Method::POST, "blobs/commit");
         self.answer(request.json(body).timeout(COMMIT_DEADLINE)).await
+    }
+
+    /// `POST /attempts/{execution}/{attempt}/environment`: waits up to 20 s while another attempt builds it.
+    pub async fn environment(
+        &self,
+        attempt: &AttemptRef,
+        body: &EnvironmentWanted,
+    ) -> Result<EnvironmentAnswer, ClientError> {
+        let request = self.on_attempt(attempt, Method::POST, "environment");
+        self.answer(request.json(body).timeout(Duration::from_secs(20) + POLL_SLACK)).await
+    }
+
+    /// `POST /attempts/{execution}/{attempt}/environment/built`.
+    pub async fn environment_built(
+        &self,
+        attempt: &AttemptRef,
+        body: &EnvironmentBuilt,
+    ) -> Result<(), ClientError> {
+        let request = self.on_attempt(attempt, Method::POST, "environment/built");
+        self.send(request.json(body).timeout(REQUEST_DEADLINE)).await.map(drop)
+    }
+
+    /// `POST /attempts/{execution}/{attempt}/preparing`.
+    pub async fn preparing(&self, attempt: &AttemptRef, body: &Preparing) -> Result<(), ClientError> {
+        let request = self.on_attempt(attempt, Method::POST, "preparing");
+        self.send(request.json(body).timeout(REQUEST_DEADLINE)).await.map(drop)
     }
 
     /// `POST /attempts/{execution}/{attempt}/finish`.

@@ -24,15 +24,15 @@ fn find() -> PathBuf {
     let folder = tools.join(format!("uv-{VERSION}"));
     let program = folder.join("bin/uv");
     if !program.is_file() {
-        std::fs::create_dir_all(&tools).unwrap();
+        std::fs::create_dir_all(&tools).expect("target/ can be written");
         // Beside its place and then renamed: another test process may do the same now.
-        let aside = tempfile::tempdir_in(&tools).unwrap();
+        let aside = tempfile::tempdir_in(&tools).expect("target/ can be written");
         let installed = Command::new("python3")
             .args(["-m", "pip", "install", "--quiet", "--no-deps", "--target"])
             .arg(aside.path())
             .arg(format!("uv=={VERSION}"))
             .status()
-            .unwrap();
+            .expect("there is a python3");
         assert!(installed.success(), "the tests need uv from the configured Python package index");
         let _ = std::fs::rename(aside.path(), &folder);
     }

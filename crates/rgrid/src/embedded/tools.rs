@@ -115,6 +115,13 @@ pub(crate) async fn uv(home: &Home, audience: &dyn Audience) -> anyhow::Result<P
     Ok(fetched)
 }
 
+/// Where uv may lie besides the PATH: beside this binary, or where a command put it that fetched it.
+pub(crate) fn uv_places(home: &Home) -> Vec<PathBuf> {
+    let mut places = beside_executable(wheels::UV.path_in_environment());
+    places.push(wheels::UV.program(home));
+    places
+}
+
 /// `a, b and c are missing on this machine; install them with: sudo apt-get install -y ...`
 pub(crate) fn sentence(missing: &[Tool]) -> String {
     let titles: Vec<&str> = missing.iter().map(|tool| tool.title).collect();

@@ -40,6 +40,7 @@ pub(crate) fn run(args: &RunnerArgs) -> ExitCode {
             launcher: our_program()?,
             bwrap: bubblewrap(),
             docker_socket: config.docker_socket,
+            uv: uv(),
             own_mounts,
             network: NetworkPolicy {
                 allow_private_ranges: config.allow_private_addresses,
@@ -59,6 +60,11 @@ fn bubblewrap() -> Option<PathBuf> {
         Ok(home) => tools::bubblewrap(&home),
         Err(_) => tools::find(tools::BUBBLEWRAP.program),
     }
+}
+
+/// Where uv lies when a command has fetched it, or when it came with this program.
+fn uv() -> Vec<PathBuf> {
+    Home::locate().map(|home| tools::uv_places(&home)).unwrap_or_default()
 }
 
 /// Ends with the daemon that started us, however that ends: without its API there is nobody to work for. Jobs end

@@ -257,6 +257,7 @@ fn a_second_runner_in_the_same_folder_is_refused() {
             "http://127.0.0.1:9",
             rgrid_runner::JoinSource::Joined,
             grid.data.path().to_owned(),
+            true,
         );
         let error = second.running.await.unwrap().unwrap_err();
         assert!(matches!(error, rgrid_runner::Error::FolderInUse { .. }), "{error}");

@@ -45,7 +45,7 @@ pub(crate) struct Grid {
     runtime: String,
     server_stop: CancellationToken,
     serving: JoinHandle<Result<(), rgrid_server::Error>>,
-    _database: TestDatabase,
+    database: TestDatabase,
 }
 
 /// A way to the server that can be cut.
@@ -63,7 +63,17 @@ pub(crate) struct Script {
 }
 
 impl Grid {
+    /// One worker, which is the user's own machine.
     pub(crate) async fn start() -> Self {
+        Self::of(true).await
+    }
+
+    /// One worker of several that a grid may have.
+    pub(crate) async fn of_workers() -> Self {
+        Self::of(false).await
+    }
+
+    async fn of(embedded: bool) -> Self {
         static TLS: Once = Once::new();
         TLS.call_once(|| {
             let _ = rustls::crypto::ring::default_provider().install_default();
@@ -86,9 +96,9 @@ impl Grid {
         let token = store.create_join_token(None, Duration::from_secs(60)).await.unwrap();
         let serving = tokio::spawn(rgrid_server::run(config, store, listener, server_stop.clone()));
         let wire = Wire::to(&url).await;
-        let runner = Runner::start(&wire.url, JoinSource::Token(token), data.path().to_owned());
+        let runner = Runner::start(&wire.url, JoinSource::Token(token), data.path().to_owned(), embedded);
         let client = Client::new(&url, &key).unwrap();
-        Self { client, runner, wire, data, runtime: runtime(), server_stop, serving, _database: database }
+        Self { client, runner, wire, data, runtime: runtime(), server_stop, serving, database }
     }
 
     /// A script of the project.
@@ -218,7 +228,25 @@ impl Grid {
 
     /// Starts the runner again in its folder.
     pub(crate) fn restart_runner(&mut self) {
-        self.runner = Runner::start(&self.wire.url, JoinSource::Joined, self.data.path().to_owned());
+        self.runner = Runner::start(&self.wire.url, JoinSource::Joined, self.data.path().to_owned(), true);
+    }
+
+    /// Ends the worker, and starts another one that knows nothing yet.
+    pub(crate) async fn fresh_worker(&mut self) {
+        let store = self.database.store();
+        let token = store.create_join_token(None, Duration::from_secs(60)).await.unwrap();
+        let data = TempDir::new().unwrap();
+        let next = Runner::start(&self.wire.url, JoinSource::Token(token), data.path().to_owned(), false);
+        std::mem::replace(&mut self.runner, next).stop().await.unwrap();
+        self.data = data;
+    }
+
+    /// The folder with the grid's objects.
+    pub(crate) fn objects(&self) -> PathBuf {
+        match self.database.config().objects {
+            rgrid_store::objects::ObjectsConfig::Folder(folder) => folder,
+            rgrid_store::objects::ObjectsConfig::S3(_) => unreachable!("the tests keep them in a folder"),
+        }
     }
 
     /// Ends everything.
@@ -230,16 +258,17 @@ impl Grid {
 }
 
 impl Runner {
-    pub(crate) fn start(url: &str, join: JoinSource, data_folder: PathBuf) -> Self {
+    pub(crate) fn start(url: &str, join: JoinSource, data_folder: PathBuf, embedded: bool) -> Self {
         let config = Config {
             api_url: url.to_owned(),
             join,
             data_folder,
             slots: Some(2),
-            embedded: true,
+            embedded,
             launcher: crate::ground::launcher(),
             bwrap: None,
             docker_socket: crate::ground::docker_socket(),
+            uv: vec![crate::uv::path()],
             own_mounts: false,
             network: NetworkPolicy::default(),
         };

@@ -3,9 +3,12 @@
 mod attempts;
 mod disk;
 mod engine;
+mod environments;
 mod escapes;
 mod grid;
 mod ground;
 mod images;
 mod limits;
 mod network;
+#[path = "../../../cli/tests/it/uv.rs"]
+mod uv;

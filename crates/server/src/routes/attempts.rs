@@ -38,7 +38,7 @@ const STDIN_READ_BYTES: usize = 1 << 20;
 const TOKEN_BYTES_MAX: usize = 256;
 
 /// The attempt that a call names and proves to hold.
-pub(crate) struct Holder(AttemptAuth);
+pub(crate) struct Holder(pub(super) AttemptAuth);
 
 impl FromRequestParts<App> for Holder {
     type Rejection = Refused;
@@ -220,7 +220,7 @@ pub(crate) async fn finish(
 
 /// A runner says that a blob is damaged: it is read again, and forgotten if that is so, so that the next upload
 /// repairs it. That may take long, and nobody waits for it.
-async fn look_at_damage(app: App, account: AccountId, sha256: Sha256) {
+pub(super) async fn look_at_damage(app: App, account: AccountId, sha256: Sha256) {
     tokio::select! {
         damaged = app.store.blob_damaged(account, sha256) => match damaged {
             Ok(damaged) => tracing::warn!(%account, %sha256, damaged, "a runner called a blob damaged"),

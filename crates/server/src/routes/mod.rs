@@ -5,6 +5,7 @@ pub(crate) mod attempts;
 mod blobs;
 mod docs;
 mod document;
+mod environments;
 pub(crate) mod executions;
 mod health;
 mod heartbeats;
@@ -91,6 +92,9 @@ fn table() -> OpenApiRouter<App> {
         .routes(routes!(attempts::read_stdin)) //                    GET      /attempts/{execution}/{attempt}/stdin
         .routes(routes!(attempts::blobs_missing)) //                 POST     /attempts/{execution}/{attempt}/blobs
         .routes(routes!(attempts::commit_blobs)) //                  POST     /attempts/{execution}/{attempt}/blobs/commit
+        .routes(routes!(environments::wanted)) //                    POST     /attempts/{execution}/{attempt}/environment
+        .routes(routes!(environments::built)) //                     POST     /attempts/{execution}/{attempt}/environment/built
+        .routes(routes!(environments::preparing)) //                 POST     /attempts/{execution}/{attempt}/preparing
         .routes(routes!(attempts::finish)) //                        POST     /attempts/{execution}/{attempt}/finish
         // The grid itself.
         .routes(routes!(health::health)) //                          GET      /health

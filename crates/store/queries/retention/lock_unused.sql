@@ -7,6 +7,9 @@ where b.last_used_at < now() - $1::interval and ($2::text is null or b.account_i
         join executions e on e.id = a.execution_id
         where a.sha256 = b.sha256 and e.account_id = b.account_id
     )
+    and not exists (
+        select from dependency_cache c where c.account_id = b.account_id and c.sha256 = b.sha256 and c.sha256 is not null
+    )
 order by b.last_used_at
 limit $3
 for update of b skip locked

@@ -8,6 +8,7 @@ mod claim;
 mod claim_scale;
 mod collection;
 mod crew;
+mod dependency_cache;
 mod executions;
 mod fleet;
 mod gates;

@@ -51,6 +51,8 @@ insert into artifacts (execution_id, kind, path, entry, sha256)
 select id, kind, '/home/ada/x', 'file', sha256(id::bytea) from executions cross join (values ('input'), ('output')) k (kind);
 insert into blobs (account_id, sha256, object_key, last_used_at, size_bytes)
 select account_id, sha256(id::bytea), id, created_at, 1 from executions where status <> 'pending';
+insert into dependency_cache (account_id, key, sha256, size_bytes, last_used_at)
+select account_id, sha256(id::bytea), sha256(id::bytea), 1, created_at from executions where status <> 'pending';
 insert into uploads (id, account_id, sha256, size_bytes, part_bytes, object_key, touched_at, committed_at)
 select id, account_id, sha256(id::bytea), 1, 1, id, created_at, case when status <> 'pending' then created_at end from executions;
 insert into upload_parts (upload_id, number) select id, 1 from uploads;

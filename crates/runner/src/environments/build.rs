@@ -1,0 +1,356 @@
+//! Builds an environment: uv installs a lock, inside a sandbox of its own that sees the lock and the account's own
+//! packages, and nothing of the job. What a source package does while it is built, it does there.
+
+use std::ffi::OsString;
+use std::fs;
+use std::io::Read;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use nix::unistd::{Gid, Uid};
+use rgrid_api::dependencies::DependenciesBody;
+use rgrid_api::executions::InputBody;
+use rgrid_api::workers::Lease;
+use rgrid_core::dependencies::{ENVIRONMENT_PATH, LOCK_PATH};
+use rgrid_core::limits::{BUILD_MESSAGE_BYTES_MAX, ENVIRONMENT_BUILD};
+use rgrid_core::submission::Sha256;
+
+use super::{BUILDING, CACHE, Environments, PYTHON, key};
+use crate::blob_cache::BlobCache;
+use crate::interpreter::Interpreter;
+use crate::sandbox::{JobEnd, JobExit, JobLimits, JobSpec, Place, Sandbox, SandboxError};
+use crate::workspace::{HOME, Workspace};
+
+/// Where uv, its cache and what it may know of indexes lie inside.
+const UV: &str = "/rgrid/bin/uv";
+const CACHE_INSIDE: &str = "/rgrid/cache";
+const NETRC: &str = "/rgrid/netrc";
+/// uv says its version within this.
+const ASK_DEADLINE: Duration = Duration::from_secs(20);
+/// Downloads and builds need processes of their own, however few the job gets.
+const PROCESSES_MIN: u32 = 256;
+/// What is run: `$1` is uv, `$2` the interpreter, then where the environment goes, its own interpreter, and the lock.
+const SCRIPT: &str = r#"set -e
+"$1" venv --quiet --no-project --no-python-downloads --python "$2" "$3"
+exec "$1" pip sync --no-progress --index-strategy unsafe-best-match --allow-empty-requirements --compile-bytecode --python "$4" "$5""#;
+/// Ways to the index that the worker's own machine needs are the build's too.
+const PROXIES: [&str; 6] = ["http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"];
+
+/// Why there is no environment.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BuildError {
+    /// The packages cannot be installed: what uv said, for the person.
+    #[error("{0}")]
+    Failed(String),
+    /// This worker has no uv.
+    #[error("uv, which installs packages, is not on this worker; install it there: pip install uv")]
+    NoUv,
+    /// The sandbox could not be had.
+    #[error("the packages cannot be installed")]
+    Sandbox(#[from] SandboxError),
+    /// This worker's disk fails.
+    #[error("the environment cannot be written")]
+    Disk(#[from] std::io::Error),
+}
+
+/// What a build works with.
+pub(crate) struct Builder<'a> {
+    pub(crate) sandbox: &'a Sandbox,
+    pub(crate) cache: &'a BlobCache,
+    pub(crate) lease: &'a Arc<Lease>,
+    pub(crate) wanted: &'a DependenciesBody,
+    pub(crate) interpreter: &'a Interpreter,
+    pub(crate) limits: JobLimits,
+    pub(crate) slot: u32,
+}
+
+/// A workspace that goes with whoever builds in it, also when that is given up.
+struct Building(Option<Workspace>);
+
+impl Drop for Building {
+    fn drop(&mut self) {
+        if let Some(workspace) = self.0.take() {
+            // What is left of a process may still write; what cannot be removed now goes when the runner starts again.
+            std::thread::spawn(move || workspace.remove());
+        }
+    }
+}
+
+impl Environments {
+    /// uv and its version.
+    pub(crate) async fn uv(&self) -> Result<&(PathBuf, String), BuildError> {
+        self.uv_version
+            .get_or_try_init(|| async {
+                let path = std::env::var_os("PATH").unwrap_or_default();
+                let candidates = std::env::split_paths(&path).map(|folder| folder.join("uv"));
+                let program = candidates
+                    .chain(self.uv.iter().cloned())
+                    .find(|file| file.is_file())
+                    .ok_or(BuildError::NoUv)?;
+                let asked = tokio::process::Command::new(&program)
+                    .arg("--version")
+                    .stdin(std::process::Stdio::null())
+                    .kill_on_drop(true)
+                    .output();
+                let answer = tokio::time::timeout(ASK_DEADLINE, asked)
+                    .await
+                    .map_err(|_| BuildError::NoUv)?
+                    .map_err(|_| BuildError::NoUv)?;
+                let version = String::from_utf8_lossy(&answer.stdout).trim().to_owned();
+                if version.is_empty() { Err(BuildError::NoUv) } else { Ok((program, version)) }
+            })
+            .await
+    }
+
+    /// Builds the environment of `key` and keeps it.
+    pub(crate) async fn build(&self, builder: Builder<'_>, key: Sha256) -> Result<(), BuildError> {
+        static NUMBERS: AtomicU64 = AtomicU64::new(0);
+        let account_folder = self.of_account(&builder.lease.account_id)?;
+        let (uv, _) = self.uv().await?;
+        let owner = builder.sandbox.job_uid(builder.slot);
+        let name = format!("{BUILDING}{}", NUMBERS.fetch_add(1, Ordering::Relaxed));
+        let mut building = {
+            let (folder, name) = (account_folder.clone(), name.clone());
+            let (lease, wanted, cache) =
+                (builder.lease.clone(), builder.wanted.clone(), builder.cache.clone());
+            tokio::task::spawn_blocking(move || prepare(&folder, &name, owner, &lease, &wanted, &cache))
+                .await
+                .map_err(std::io::Error::other)??
+        };
+        let root = building.0.as_ref().expect("it was just made").root.clone();
+        let (said, said_inside) = std::io::pipe()?;
+        let job = builder.job(root.clone(), uv, said_inside.into())?;
+        let mut running = builder.sandbox.start(job).await?;
+        let listening = tokio::task::spawn_blocking(move || tail(said));
+        let Ok(end) = tokio::time::timeout(ENVIRONMENT_BUILD, running.wait()).await else {
+            running.kill().await;
+            return Err(BuildError::Failed(format!(
+                "installing the packages took more than {} minutes",
+                ENVIRONMENT_BUILD.as_secs() / 60
+            )));
+        };
+        let said = listening.await.map_err(std::io::Error::other)?;
+        let kept = tokio::task::spawn_blocking({
+            let (account_folder, root) = (account_folder.clone(), root.clone());
+            move || give_back_cache(&account_folder, &root)
+        });
+        kept.await.map_err(std::io::Error::other)?;
+        if let Some(failure) = failure(&end, &said, builder.wanted) {
+            return Err(BuildError::Failed(failure));
+        }
+        let made = account_folder.join(format!("{name}-made"));
+        fs::create_dir(&made)?;
+        fs::rename(inside(&root, ENVIRONMENT_PATH), made.join("env"))?;
+        self.keep(&builder.lease.account_id, key, &made)?;
+        drop(building.0.take().map(|workspace| std::thread::spawn(move || workspace.remove())));
+        Ok(())
+    }
+}
+
+impl Builder<'_> {
+    fn job(&self, root: PathBuf, uv: &Path, said: OwnedFd) -> Result<JobSpec, BuildError> {
+        let mut read_only_binds = self.interpreter.needs.clone();
+        read_only_binds.push((uv.canonicalize()?, PathBuf::from(UV)));
+        let base = self.interpreter.base_executable.as_os_str();
+        let mut command: Vec<OsString> = ["/bin/sh", "-c", SCRIPT, "sh", UV].map(OsString::from).to_vec();
+        command.push(base.to_owned());
+        command.extend([ENVIRONMENT_PATH, PYTHON, LOCK_PATH].map(OsString::from));
+        let mut environment: Vec<(OsString, OsString)> = [
+            ("HOME", HOME),
+            ("LANG", "C.UTF-8"),
+            ("PATH", "/usr/local/bin:/usr/bin:/bin"),
+            ("NETRC", NETRC),
+            ("NO_COLOR", "1"),
+            ("UV_CACHE_DIR", CACHE_INSIDE),
+            ("UV_NO_CONFIG", "1"),
+            // Certificates of the machine, as everything else on it uses them.
+            ("UV_NATIVE_TLS", "1"),
+            ("UV_SYSTEM_CERTS", "1"),
+        ]
+        .map(|(name, value)| (name.into(), value.into()))
+        .to_vec();
+        environment.extend(
+            PROXIES.into_iter().filter_map(|name| Some((OsString::from(name), std::env::var_os(name)?))),
+        );
+        let null = fs::File::open("/dev/null")?;
+        Ok(JobSpec {
+            name: format!("build-{}-{}", self.lease.execution_id, self.lease.attempt),
+            labels: Vec::new(),
+            image: None,
+            root,
+            read_only_binds,
+            file_binds: Vec::new(),
+            command,
+            environment,
+            cwd: "/rgrid".into(),
+            umask: 0o022,
+            limits: JobLimits { processes: self.limits.processes.max(PROCESSES_MIN), ..self.limits },
+            network: true,
+            slot: self.slot,
+            stdin: null.into(),
+            stdout: said.try_clone()?,
+            stderr: said,
+        })
+    }
+}
+
+/// Where a path of the inside lies below a root.
+fn inside(root: &Path, path: &str) -> PathBuf {
+    root.join(path.trim_start_matches('/'))
+}
+
+/// A workspace with the lock, the account's own packages, what indexes want to know, and what was installed before.
+fn prepare(
+    folder: &Path,
+    name: &str,
+    owner: Option<(u32, u32)>,
+    lease: &Lease,
+    wanted: &DependenciesBody,
+    cache: &BlobCache,
+) -> std::io::Result<Building> {
+    let user = owner.map(|(uid, gid)| (Uid::from_raw(uid), Gid::from_raw(gid)));
+    let workspace = Workspace::make(Place::watched(folder.to_owned()), name, user)?;
+    let mut building = Building(Some(workspace));
+    let workspace = building.0.as_mut().expect("it was just made");
+    let inputs: Vec<&InputBody> = key::inputs_of_build(lease, wanted);
+    workspace.place(&lease.account_id, inputs.into_iter(), cache)?;
+    workspace.make_folder(Path::new("/rgrid/bin"))?;
+    let root = workspace.root.clone();
+    let warm = folder.join(CACHE);
+    let cold = inside(&root, CACHE_INSIDE);
+    // Two builds of one account at once: the second starts with nothing.
+    if fs::rename(&warm, &cold).is_ok() {
+        own_all(&cold, owner)?;
+    } else {
+        workspace.make_folder(Path::new(CACHE_INSIDE))?;
+    }
+    if !wanted.credentials.is_empty() {
+        let netrc = inside(&root, NETRC);
+        write_private(&netrc, &netrc_of(wanted))?;
+        own_all(&netrc, owner)?;
+    }
+    Ok(building)
+}
+
+fn write_private(path: &Path, text: &str) -> std::io::Result<()> {
+    use std::io::Write as _;
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    file.write_all(text.as_bytes())
+}
+
+/// One line for each index, as netrc has it: the host, a name and a word.
+fn netrc_of(wanted: &DependenciesBody) -> String {
+    wanted
+        .credentials
+        .iter()
+        .filter_map(|(index, credentials)| {
+            let host = reqwest::Url::parse(index).ok()?.host_str()?.to_owned();
+            let (user, password) = credentials.split_once(':').unwrap_or((credentials, ""));
+            Some(format!("machine {host} login {user} password {password}\n"))
+        })
+        .collect()
+}
+
+/// Gives a tree to the user of a job. Nothing runs yet; links are not followed.
+fn own_all(path: &Path, owner: Option<(u32, u32)>) -> std::io::Result<()> {
+    let Some((uid, gid)) = owner else { return Ok(()) };
+    std::os::unix::fs::lchown(path, Some(uid), Some(gid))?;
+    if fs::symlink_metadata(path)?.is_dir() {
+        for entry in fs::read_dir(path)? {
+            own_all(&entry?.path(), owner)?;
+        }
+    }
+    Ok(())
+}
+
+/// What was downloaded and built stays for the next build of the account, whatever became of this one.
+fn give_back_cache(folder: &Path, root: &Path) {
+    let warm = folder.join(CACHE);
+    let used = inside(root, CACHE_INSIDE);
+    // Never a link that a build put in its place.
+    let is_folder = fs::symlink_metadata(&used).is_ok_and(|found| found.is_dir());
+    if is_folder
+        && !warm.exists()
+        && let Err(error) = fs::rename(&used, &warm)
+    {
+        tracing::warn!(%error, "what was downloaded is not kept");
+    }
+}
+
+/// The end of what is read, until nobody writes any more.
+fn tail(mut source: impl Read) -> String {
+    let mut kept = Vec::new();
+    let mut piece = [0; 4096];
+    while let Ok(read) = source.read(&mut piece) {
+        if read == 0 {
+            break;
+        }
+        kept.extend_from_slice(&piece[..read]);
+        if kept.len() > 2 * BUILD_MESSAGE_BYTES_MAX {
+            kept.drain(..kept.len() - BUILD_MESSAGE_BYTES_MAX);
+        }
+    }
+    let start = kept.len().saturating_sub(BUILD_MESSAGE_BYTES_MAX);
+    String::from_utf8_lossy(&kept[start..]).replace('\0', "")
+}
+
+/// Why a build failed; `None` when it did not.
+fn failure(end: &JobEnd, said: &str, wanted: &DependenciesBody) -> Option<String> {
+    if let Some((limit, _)) = end.out_of_memory {
+        return Some(format!(
+            "installing the packages needed more than {} of memory",
+            rgrid_core::quantity::format_bytes(limit)
+        ));
+    }
+    if end.disk_full {
+        return Some("installing the packages filled the disk that the execution may use".to_owned());
+    }
+    if end.exit == JobExit::Exited(0) {
+        return None;
+    }
+    let mut said = said.trim().to_owned();
+    for credentials in wanted.credentials.values() {
+        for secret in credentials.split(':').chain([credentials.as_str()]).filter(|text| text.len() >= 3) {
+            said = said.replace(secret, "***");
+        }
+    }
+    Some(if said.is_empty() { format!("uv ended with {:?}", end.exit) } else { said })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wanted() -> DependenciesBody {
+        DependenciesBody {
+            source: "requirements.txt".to_owned(),
+            lock: LOCK_PATH.to_owned(),
+            local: Vec::new(),
+            credentials: [("https://index.example/simple".to_owned(), "me:hunter22".to_owned())].into(),
+        }
+    }
+
+    fn ended(exit: JobExit) -> JobEnd {
+        JobEnd { exit, out_of_memory: None, disk_full: false, peak_memory_bytes: None, cpu_ms: None }
+    }
+
+    #[test]
+    fn credentials_go_to_their_host_and_into_no_message() {
+        assert_eq!(netrc_of(&wanted()), "machine index.example login me password hunter22\n");
+        let said =
+            failure(&ended(JobExit::Exited(1)), "cannot fetch https://me:hunter22@index.example", &wanted());
+        assert_eq!(said.unwrap(), "cannot fetch https://***@index.example");
+        assert_eq!(failure(&ended(JobExit::Exited(0)), "all is well", &wanted()), None);
+    }
+
+    #[test]
+    fn of_a_long_text_the_end_is_kept() {
+        let text = format!("{}the end", "x".repeat(10 * BUILD_MESSAGE_BYTES_MAX));
+        let kept = tail(text.as_bytes());
+        assert!(kept.ends_with("the end") && kept.len() == BUILD_MESSAGE_BYTES_MAX);
+    }
+}

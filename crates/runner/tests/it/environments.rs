@@ -1,0 +1,140 @@
+//! Environments: built once from a lock, kept, shared with other workers, and never used when they are damaged. Packages
+//! come from the real index.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+use std::path::PathBuf;
+
+use rgrid_api::dependencies::{DependenciesBody, LocalPackageBody};
+use rgrid_api::executions::{CreateExecution, Execution};
+use rgrid_api::logs::Stream;
+use rgrid_api::outcome::OutcomeBody;
+use rgrid_core::dependencies::LOCK_PATH;
+
+use crate::grid::{Grid, PROJECT, Script};
+
+/// Shows which version it has, and where from.
+const SHOWS: &str = "import six, sys; print(six.__version__, six.__file__, sys.prefix)";
+
+fn needs(body: &mut CreateExecution) {
+    body.dependencies = Some(DependenciesBody {
+        source: "requirements.txt".to_owned(),
+        lock: LOCK_PATH.to_owned(),
+        local: Vec::new(),
+        credentials: Default::default(),
+    });
+}
+
+fn script(grid: &Grid, text: &str, lock: &str) -> Script {
+    grid.script(text).file(LOCK_PATH, lock.as_bytes()).with(needs)
+}
+
+/// The environments that the worker keeps.
+fn kept(grid: &Grid) -> Vec<PathBuf> {
+    let accounts = std::fs::read_dir(grid.data.path().join("environments")).unwrap();
+    accounts
+        .flat_map(|account| std::fs::read_dir(account.unwrap().path()).unwrap())
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.join("size").is_file())
+        .collect()
+}
+
+/// A worker that has never built anything has downloaded nothing.
+fn has_built(grid: &Grid) -> bool {
+    let accounts = std::fs::read_dir(grid.data.path().join("environments")).unwrap();
+    accounts.into_iter().any(|account| account.unwrap().path().join("cache").exists())
+}
+
+fn failed(execution: &Execution) -> &str {
+    match &execution.outcome {
+        Some(OutcomeBody::DependenciesFailed { message }) => message,
+        other => panic!("it ended with {other:?}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn packages_are_there_and_the_second_run_builds_nothing() {
+    let grid = Grid::start().await;
+    let script = script(&grid, SHOWS, "six==1.16.0\n");
+    for _ in 0..2 {
+        let id = grid.submit(&script).await;
+        let execution = grid.end(&id).await;
+        assert_eq!(execution.exit_code, Some(0), "{execution:?}");
+        let printed = grid.log(&id, Stream::Stdout).await;
+        assert!(printed.starts_with("1.16.0 /rgrid/env/lib/python"), "{printed}");
+        assert!(printed.trim_end().ends_with(" /rgrid/env"), "{printed}");
+        assert_eq!(kept(&grid).len(), 1);
+    }
+    let built = kept(&grid)[0].metadata().unwrap().created().unwrap();
+    let id = grid.submit(&script).await;
+    grid.end(&id).await;
+    assert_eq!(kept(&grid)[0].metadata().unwrap().created().unwrap(), built);
+    grid.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_installed_is_said_and_harms_nobody() {
+    let grid = Grid::start().await;
+    let ended = grid.run(&script(&grid, SHOWS, "six==999.0\n")).await;
+    assert!(failed(&ended).contains("six"), "{}", failed(&ended));
+    assert_eq!(kept(&grid), Vec::<PathBuf>::new());
+    let other = grid.run(&grid.script("print(1)")).await;
+    assert_eq!(other.exit_code, Some(0));
+    let retried = grid.run(&script(&grid, SHOWS, "six==1.16.0\n")).await;
+    assert_eq!(retried.exit_code, Some(0), "{retried:?}");
+    grid.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_package_of_ones_own_is_installed_where_it_lies() {
+    let grid = Grid::start().await;
+    let text = "import mine, importlib.metadata as m; print(mine.WORD, m.version('mine'), mine.__file__)";
+    let project = "[project]\nname = 'mine'\nversion = '4.2'\n[build-system]\nrequires = ['setuptools']\n\
+                   build-backend = 'setuptools.build_meta'\n[tool.setuptools.packages.find]\nwhere = ['src']\n";
+    let script = script(&grid, text, &format!("-e {PROJECT}/lib\n"))
+        .file(&format!("{PROJECT}/lib/pyproject.toml"), project.as_bytes())
+        .file(&format!("{PROJECT}/lib/src/mine/__init__.py"), b"WORD = 'hello'\n")
+        .with(|body| {
+            let package = LocalPackageBody { path: format!("{PROJECT}/lib"), editable: true };
+            body.dependencies.as_mut().unwrap().local.push(package);
+        });
+    let id = grid.submit(&script).await;
+    let execution = grid.end(&id).await;
+    assert_eq!(execution.exit_code, Some(0), "{execution:?} {}", grid.log(&id, Stream::Stderr).await);
+    let printed = grid.log(&id, Stream::Stdout).await;
+    assert_eq!(printed.trim_end(), format!("hello 4.2 {PROJECT}/lib/src/mine/__init__.py"));
+    grid.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_worker_fetches_what_the_first_has_built_unless_it_is_damaged() {
+    let mut grid = Grid::of_workers().await;
+    let script = script(&grid, SHOWS, "six==1.16.0\n");
+    assert_eq!(grid.run(&script).await.exit_code, Some(0));
+    assert!(has_built(&grid));
+
+    grid.fresh_worker().await;
+    assert_eq!(grid.run(&script).await.exit_code, Some(0));
+    assert!(!has_built(&grid) && kept(&grid).len() == 1, "it was to be fetched");
+
+    // The largest object is the packed environment.
+    let objects = walk(&grid.objects());
+    let packed = objects.into_iter().max_by_key(|path| path.metadata().unwrap().len()).unwrap();
+    let mut bytes = std::fs::read(&packed).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(&packed, bytes).unwrap();
+    grid.fresh_worker().await;
+    let ended = grid.run(&script).await;
+    assert_eq!(ended.exit_code, Some(0), "{ended:?}");
+    assert!(has_built(&grid), "a damaged one was to be built again");
+
+    grid.fresh_worker().await;
+    assert_eq!(grid.run(&script).await.exit_code, Some(0));
+    assert!(!has_built(&grid), "the one that replaced it was to be fetched");
+    grid.stop().await;
+}
+
+fn walk(folder: &std::path::Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    entries.flat_map(|path| if path.is_dir() { walk(&path) } else { vec![path] }).collect()
+}
