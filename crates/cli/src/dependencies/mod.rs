@@ -286,8 +286,15 @@ impl Wanted {
         };
         let resolved = resolver.resolve(&self.declared.way).await?;
         let (places, credentials) = indexes::split(self.settings.preferred(resolved.places));
-        let pins: Vec<pin::Pin> =
-            pin::wanted_on(resolved.pins, &self.platform).into_iter().map(named).collect();
+        let mut words = BTreeMap::new();
+        let pins: Vec<pin::Pin> = pin::wanted_on(resolved.pins, &self.platform)
+            .into_iter()
+            .map(|pin| without_words(named(pin), &mut words))
+            .collect();
+        // Who asks for a name and a password that stand in a declaration, and in no settings, is told them by resolving
+        // again: they are written nowhere.
+        let known = self.settings.credentials(&places);
+        let comes_again = words.is_empty() && credentials.iter().all(|(url, _)| known.contains_key(url));
         let local = pins.iter().filter_map(|pin| match &pin.origin {
             pin::Origin::Local { path, editable } => Some((path.clone(), *editable, local::state(path))),
             pin::Origin::Index { .. } | pin::Origin::Url { .. } => None,
@@ -299,15 +306,37 @@ impl Wanted {
             local: local.collect(),
             warnings: resolved.warnings,
         };
-        if let Some(folder) = &self.cache_folder {
+        if let Some(folder) = self.cache_folder.as_ref().filter(|_| comes_again) {
             kept.save(folder, &self.key());
         }
         let mut lock = self.lock_of(kept);
-        for (url, found) in credentials {
+        for (url, found) in credentials.into_iter().chain(words) {
             lock.credentials.entry(url).or_insert(found);
         }
         Ok(lock)
     }
+}
+
+/// A package at an address of its own, without the name and password that may stand in it: these go into `words`, by the
+/// host.
+fn without_words(mut pin: pin::Pin, words: &mut BTreeMap<String, String>) -> pin::Pin {
+    if let pin::Origin::Url { url, .. } = &mut pin.origin {
+        let by_http = url.split_once("://").is_some_and(|(scheme, _)| {
+            scheme.trim_start_matches("git+").trim_start_matches("hg+").starts_with("http")
+        });
+        let (clean, found) = indexes::without_credentials(url);
+        if by_http && clean != *url {
+            let address = &clean[clean.find("http").unwrap_or(0)..];
+            let host_at = address.find("://").map_or(0, |at| at + 3);
+            let host_end = address[host_at..].find('/').map_or(address.len(), |at| host_at + at);
+            // Everybody's name at hosts of git: no secret.
+            if let Some(found) = found.filter(|found| found != "git") {
+                words.insert(address[..host_end].to_owned(), found);
+            }
+            *url = clean;
+        }
+    }
+    pin
 }
 
 /// A local package that the resolver did not name is asked for its name.
@@ -353,4 +382,29 @@ fn read_file(path: &Path, bytes_max: u64) -> Result<Vec<u8>, DependencyError> {
 
 fn read_text(path: &Path) -> Result<String, DependencyError> {
     Ok(String::from_utf8_lossy(&read_file(path, TEXT_BYTES_MAX)?).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_lock_holds_the_password_of_an_address() {
+        let check = |url: &str| {
+            let mut words = BTreeMap::new();
+            let origin = pin::Origin::Url { url: url.to_owned(), hashes: Default::default() };
+            let pin = without_words(pin::Pin { name: "x".to_owned(), origin, marker: None }, &mut words);
+            (pin::text(&[pin], &pin::Places::default()), words.into_iter().collect::<Vec<_>>())
+        };
+        let cut = |host: &str, word: &str| vec![(host.to_owned(), word.to_owned())];
+        let (text, words) = check("https://me:hunter22@h.example/x-1.whl");
+        assert!(text.contains("x @ https://h.example/x-1.whl") && !text.contains("hunter22"), "{text}");
+        assert_eq!(words, cut("https://h.example", "me:hunter22"));
+        let (text, words) = check("git+https://token9@h.example/x.git@v1");
+        assert!(text.contains("git+https://h.example/x.git@v1") && !text.contains("token9"), "{text}");
+        assert_eq!(words, cut("https://h.example", "token9"));
+        let (text, words) = check("git+ssh://git@h.example/x.git@v1");
+        assert!(text.contains("git+ssh://git@h.example/x.git@v1"), "{text}");
+        assert_eq!(words, []);
+    }
 }
