@@ -314,7 +314,9 @@ fn failure(end: &JobEnd, said: &str, wanted: &DependenciesBody) -> Option<String
     }
     let mut said = said.trim().to_owned();
     for credentials in wanted.credentials.values() {
-        for secret in credentials.split(':').chain([credentials.as_str()]).filter(|text| text.len() >= 3) {
+        for secret in
+            [credentials.as_str()].into_iter().chain(credentials.split(':')).filter(|text| text.len() >= 3)
+        {
             said = said.replace(secret, "***");
         }
     }

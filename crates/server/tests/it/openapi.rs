@@ -33,8 +33,11 @@ async fn the_document_covers_every_path_and_every_path_is_served() {
     insta::assert_snapshot!(table.join("\n"), @r"
     POST   /attempts/{execution}/{attempt}/blobs
     POST   /attempts/{execution}/{attempt}/blobs/commit
+    POST   /attempts/{execution}/{attempt}/environment
+    POST   /attempts/{execution}/{attempt}/environment/built
     POST   /attempts/{execution}/{attempt}/finish
     POST   /attempts/{execution}/{attempt}/logs
+    POST   /attempts/{execution}/{attempt}/preparing
     POST   /attempts/{execution}/{attempt}/return
     POST   /attempts/{execution}/{attempt}/started
     GET    /attempts/{execution}/{attempt}/stdin
