@@ -1,6 +1,9 @@
 //! A job that runs, in whichever sandbox: how it is told to end, and how its end is heard of.
 
+use std::os::fd::{AsFd, AsRawFd};
+
 use nix::sys::signal::Signal;
+use nix::sys::socket::{MsgFlags, send};
 use tokio::net::unix::OwnedWriteHalf;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -50,8 +53,10 @@ impl RunningJob {
     }
 
     fn order(&self, order: Order) {
-        // The socket's buffer holds thousands; when it is closed the job has ended.
-        let _ = self.orders.try_write(&[order.as_byte()]);
+        // Past the runtime, which may not have heard yet that a new socket can be written to, and would then let the order
+        // fall. The socket's buffer holds thousands; when it is closed the job has ended.
+        let socket = self.orders.as_ref().as_fd().as_raw_fd();
+        let _ = send(socket, &[order.as_byte()], MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL);
     }
 
     /// SIGKILL to every process; returns when nothing is left.

@@ -23,6 +23,7 @@ const SCRIPTS: &[&str] = &[
 fn a_script_cannot_tell_an_image_from_the_process_sandbox() {
     in_containers(async || {
         let grid = Grid::start().await;
+        let mut ids = Vec::new();
         for text in SCRIPTS {
             let mut seen = Vec::new();
             for image in [false, true] {
@@ -40,11 +41,14 @@ fn a_script_cannot_tell_an_image_from_the_process_sandbox() {
                     files.push((path, grid.bytes(&artifact).await));
                 }
                 seen.push((ended.outcome, stdout, stderr, files));
+                ids.push(id);
             }
             assert_eq!(seen[0], seen[1], "{text}");
         }
         grid.stop().await;
-        assert_eq!(engine().containers("rgrid-exec_"), "");
+        for id in ids {
+            assert_eq!(engine().containers(&id), "");
+        }
     });
 }
 
@@ -72,6 +76,20 @@ fn an_attempt_in_an_image_is_cancelled_and_one_without_its_image_says_what_to_do
         let Some(OutcomeBody::SandboxFailed { message }) = ended.outcome else { panic!("{ended:?}") };
         assert!(message.contains("docker pull rgrid-test:absent"), "{message}");
         grid.stop().await;
-        assert_eq!(engine().containers("rgrid-exec_"), "");
+        assert_eq!(engine().containers(&id), "");
+    });
+}
+
+#[test]
+fn an_attempt_in_an_image_runs_for_longer_than_a_container_may_take_to_go_away() {
+    in_containers(async || {
+        let grid = Grid::start().await;
+        let long = "import time\nprint('ready')\ntime.sleep(32)\nprint('done')";
+        let id = grid.submit(&grid.script(long).with(|body| body.runtime = format!("image:{IMAGE}"))).await;
+        grid.printed(&id, "ready").await;
+        let ended = grid.end(&id).await;
+        assert!(matches!(ended.outcome, Some(OutcomeBody::Exited { code: 0, .. })), "{ended:?}");
+        assert_eq!(grid.log(&id, Stream::Stdout).await, "ready\ndone\n");
+        grid.stop().await;
     });
 }

@@ -25,8 +25,8 @@ const PING_DEADLINE: Duration = Duration::from_secs(5);
 const CALL_DEADLINE: Duration = Duration::from_secs(60);
 /// An image is here within this.
 const PULL_DEADLINE: Duration = Duration::from_secs(900);
-/// How long a container may take to go away after its end.
-const REMOVAL_DEADLINE: Duration = Duration::from_secs(30);
+/// A wait that broke off is begun again after this.
+const WAIT_AGAIN: Duration = Duration::from_secs(1);
 
 /// An engine that was there when it was asked.
 #[derive(Debug)]
@@ -129,16 +129,20 @@ impl Engine {
         self.call("start the container", CALL_DEADLINE, start).await
     }
 
-    /// Returns when a container is gone for good, by itself or, when that takes too long, removed.
+    /// Returns when a container is gone for good, however long it runs.
     pub(super) async fn gone(&self, id: &str) {
         let options = WaitContainerOptionsBuilder::default().condition("removed").build();
-        let mut waiting = Box::pin(self.docker.wait_container(id, Some(options)));
-        // A word of its exit code is as good as an error: there is nothing left to wait for.
-        let removed = tokio::time::timeout(REMOVAL_DEADLINE, waiting.next()).await;
-        if !matches!(removed, Ok(Some(Ok(_) | Err(Error::DockerContainerWaitError { .. }))))
-            && let Err(error) = self.remove(id).await
-        {
-            tracing::warn!(%error, id, "a container stays behind until a runner starts");
+        loop {
+            let mut waiting = Box::pin(self.docker.wait_container(id, Some(options.clone())));
+            match waiting.next().await {
+                // A word of its exit code is as good as an error: there is nothing left to wait for.
+                Some(Ok(_) | Err(Error::DockerContainerWaitError { .. })) => return,
+                Some(Err(Error::DockerResponseServerError { status_code: 404, .. })) => return,
+                // The engine is restarted, perhaps: that ends no container.
+                Some(Err(error)) => tracing::debug!(%error, id, "waiting for a container's end again"),
+                None => {}
+            }
+            tokio::time::sleep(WAIT_AGAIN).await;
         }
     }
 

@@ -30,6 +30,8 @@ use super::{Host, LAUNCHER, environment, write};
 
 /// How long process 1 may take from the start of the container until it is there, and until the program runs.
 const START_DEADLINE: Duration = Duration::from_secs(60);
+/// How long a container may take to go away after its end.
+const REMOVAL_DEADLINE: Duration = Duration::from_secs(30);
 /// What process 1 may say in all: it is the job's own, so nothing else bounds it.
 const REPORT_BYTES_MAX: u64 = 64 << 10;
 /// And in its first line.
@@ -71,11 +73,16 @@ struct Container {
 }
 
 impl Container {
-    /// Returns when it is gone.
+    /// Returns when it is gone: by itself or, when that takes too long after its end, removed.
     async fn gone(mut self) {
-        if let Some(gone) = self.gone.take() {
-            let _ = gone.await; // a panic in it was reported by the runtime
+        let Some(mut gone) = self.gone.take() else { return };
+        if tokio::time::timeout(REMOVAL_DEADLINE, &mut gone).await.is_ok() {
+            return; // a panic in it was reported by the runtime
         }
+        if let Err(error) = self.host.engine.remove(&self.id).await {
+            tracing::warn!(%error, id = self.id, "a container stays behind until a runner starts");
+        }
+        gone.abort();
     }
 
     /// Removes it, whatever it does.
