@@ -14,6 +14,7 @@ use std::time::Duration;
 use rgrid_core::runtime::Python;
 use serde::{Deserialize, Serialize};
 
+use crate::sandbox::ImageFound;
 use crate::system::is_system;
 
 /// An interpreter says where its folders are within this.
@@ -82,19 +83,21 @@ pub(crate) struct Interpreter {
     pub(crate) packages: Vec<PathBuf>,
     /// Where the user's own packages lie, when it looks there.
     pub(crate) user_base: Option<PathBuf>,
+    /// The container image that it is in, by its id.
+    pub(crate) image: Option<String>,
 }
 
 impl Interpreter {
     /// The one that an image brings: nothing of the machine belongs to it.
-    pub(crate) fn of_image(executable: PathBuf) -> Self {
+    pub(crate) fn of_image(found: ImageFound) -> Self {
         Self {
-            base_executable: executable.clone(),
-            executable,
-            // No environment is built for it: nothing is decided by this.
-            build: String::new(),
+            executable: found.executable,
+            base_executable: found.base_executable,
+            build: found.build,
             needs: Vec::new(),
             packages: Vec::new(),
             user_base: None,
+            image: Some(found.id),
         }
     }
 }
@@ -281,6 +284,7 @@ fn interpreter(answer: Answer) -> Interpreter {
         needs,
         packages,
         user_base: answer.user_base,
+        image: None,
     }
 }
 

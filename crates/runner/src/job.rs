@@ -55,10 +55,6 @@ pub(crate) struct Bench {
     pub(crate) stop: CancellationToken,
 }
 
-/// Packages are installed for a Python of the worker's, whose build is part of an environment's key.
-const NOT_INTO_IMAGES: &str = "packages are not installed into container images in this version; choose an image that \
-                              has them, or run without --image";
-
 /// How an attempt leaves this runner.
 enum Ending {
     /// With an outcome, to be told.
@@ -184,8 +180,6 @@ async fn cancelled(directive: &mut watch::Receiver<Directive>) -> Outcome {
 /// A workspace with all that the script needs, and the Python that runs it.
 struct Prepared {
     room: Room,
-    /// The container image.
-    image: Option<String>,
     workspace: Workspace,
     interpreter: Interpreter,
     plan: command::Plan,
@@ -222,16 +216,16 @@ async fn prepare(bench: &Arc<Bench>, lease: &Arc<Lease>, began: &Began) -> Resul
             Runtime::Python(python) => {
                 let found = bench.interpreters.find(*python, own).await;
                 let found = found.map_err(|error: InterpreterError| Ending::sandbox_failed(chain(&error)))?;
-                Ok((bench.room.clone(), None, found))
+                Ok((bench.room.clone(), found))
             }
             Runtime::Image(name) => {
                 let failed = |error: SandboxError| Ending::sandbox_failed(chain(&error));
                 let room = bench.containers.room().await.map_err(failed)?;
                 // On their own machine people fetch images themselves.
                 let found = room.sandbox.find_image(name.as_str(), !bench.embedded).await;
-                let (executable, exactly) = found.map_err(failed)?;
-                tracing::info!(image = name.as_str(), exactly, "in a container");
-                Ok((room.clone(), Some(name.to_string()), Interpreter::of_image(executable)))
+                let found = found.map_err(failed)?;
+                tracing::info!(image = name.as_str(), exactly = found.resolved, "in a container");
+                Ok((room.clone(), Interpreter::of_image(found)))
             }
         }
     };
@@ -248,14 +242,9 @@ async fn prepare(bench: &Arc<Bench>, lease: &Arc<Lease>, began: &Began) -> Resul
             InputError::Disk(_) => Ending::sandbox_failed(chain(&error)),
         })
     };
-    let ((room, image, mut interpreter), pins) = tokio::try_join!(found, inputs)?;
+    let ((room, mut interpreter), pins) = tokio::try_join!(found, inputs)?;
     let (mut in_use, mut sharing) = (None, None);
     if let Some(wanted) = &lease.dependencies {
-        if image.is_some() {
-            return Err(Ending::without_run(&Outcome::DependenciesFailed {
-                message: NOT_INTO_IMAGES.to_owned(),
-            }));
-        }
         let obtained = obtain::obtain(bench, lease, wanted, &interpreter, (began, &room.sandbox))
             .await
             .map_err(no_environment)?;
@@ -268,7 +257,7 @@ async fn prepare(bench: &Arc<Bench>, lease: &Arc<Lease>, began: &Began) -> Resul
         workspace.place(&lease.account_id, lease.inputs.iter(), &bench.cache)?;
         drop(pins);
         let plan = command::plan(&lease, &interpreter, &mut workspace)?;
-        Ok(Prepared { room, image, workspace, interpreter, plan, in_use, sharing })
+        Ok(Prepared { room, workspace, interpreter, plan, in_use, sharing })
     });
     match placed.await.map_err(std::io::Error::other) {
         Ok(Ok(prepared)) => Ok(prepared),
@@ -309,7 +298,7 @@ async fn run(
     prepared: Prepared,
     leftover: &mut Option<Workspace>,
 ) -> Ending {
-    let Prepared { room, image, workspace, interpreter, plan, in_use: _in_use, sharing } = prepared;
+    let Prepared { room, workspace, interpreter, plan, in_use: _in_use, sharing } = prepared;
     let attempt = control.attempt.clone();
     let pipes = match command::Pipes::new(lease.stdin) {
         Ok(pipes) => pipes,
@@ -335,7 +324,7 @@ async fn run(
     };
     let mut job =
         command::job(lease, &interpreter, plan, &workspace, control, pipes.stdin, pipes.stdout, pipes.stderr);
-    job.image = image;
+    job.image.clone_from(&interpreter.image);
     job.labels = bench.containers.labels(&lease.execution_id, lease.attempt);
     let mut running = match room.sandbox.start(job).await {
         Ok(running) => running,

@@ -32,10 +32,19 @@ const NETRC: &str = "/rgrid/netrc";
 const ASK_DEADLINE: Duration = Duration::from_secs(20);
 /// Downloads and builds need processes of their own, however few the job gets.
 const PROCESSES_MIN: u32 = 256;
-/// What is run: `$1` is uv, `$2` the interpreter, then where the environment goes, its own interpreter, and the lock.
-const SCRIPT: &str = r#"set -e
-"$1" venv --quiet --no-project --no-python-downloads --python "$2" "$3"
-exec "$1" pip sync --no-progress --index-strategy unsafe-best-match --allow-empty-requirements --compile-bytecode --python "$4" "$5""#;
+/// What is run by the interpreter, for an image need not have a shell.
+const SCRIPT: &str = include_str!("build.py");
+/// Where the worker's certificates lie in an image, which may have none.
+const CERTIFICATES: &str = "/rgrid/certificates.pem";
+/// Where they lie on the worker: one file with all of them.
+const BUNDLES: [&str; 4] = [
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+];
+/// Characters of an image's id that tell its cache from another's.
+const CACHE_CHARS: usize = 16;
 /// Ways to the index that the worker's own machine needs are the build's too.
 const PROXIES: [&str; 6] = ["http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"];
 
@@ -65,6 +74,8 @@ pub(crate) struct Builder<'a> {
     pub(crate) interpreter: &'a Interpreter,
     pub(crate) limits: JobLimits,
     pub(crate) slot: u32,
+    /// What its container says.
+    pub(crate) labels: Vec<(String, String)>,
 }
 
 /// A workspace that goes with whoever builds in it, also when that is given up.
@@ -111,14 +122,18 @@ impl Environments {
         let account_folder = self.of_account(&builder.lease.account_id)?;
         let (uv, _) = self.uv().await?;
         let owner = builder.sandbox.job_uid(builder.slot);
+        let installed_before = builder.installed_before();
         let name = format!("{BUILDING}{}", NUMBERS.fetch_add(1, Ordering::Relaxed));
         let mut building = {
             let (folder, name) = (account_folder.clone(), name.clone());
             let (lease, wanted, cache) =
                 (builder.lease.clone(), builder.wanted.clone(), builder.cache.clone());
-            tokio::task::spawn_blocking(move || prepare(&folder, &name, owner, &lease, &wanted, &cache))
-                .await
-                .map_err(std::io::Error::other)??
+            let warm = folder.join(&installed_before);
+            tokio::task::spawn_blocking(move || {
+                prepare((&folder, &warm), &name, owner, &lease, &wanted, &cache)
+            })
+            .await
+            .map_err(std::io::Error::other)??
         };
         let root = building.0.as_ref().expect("it was just made").root.clone();
         let (said, said_inside) = std::io::pipe()?;
@@ -134,8 +149,8 @@ impl Environments {
         };
         let said = listening.await.map_err(std::io::Error::other)?;
         let kept = tokio::task::spawn_blocking({
-            let (account_folder, root) = (account_folder.clone(), root.clone());
-            move || give_back_cache(&account_folder, &root)
+            let (warm, root) = (account_folder.join(&installed_before), root.clone());
+            move || give_back_cache(&warm, &root)
         });
         kept.await.map_err(std::io::Error::other)?;
         if let Some(failure) = failure(&end, &said, builder.wanted) {
@@ -151,11 +166,23 @@ impl Environments {
 }
 
 impl Builder<'_> {
+    /// The name of what the account installed before for this Python: what was built in one image does not run in another.
+    fn installed_before(&self) -> String {
+        self.interpreter.image.as_ref().map_or_else(
+            || CACHE.to_owned(),
+            |id| {
+                let short: String = id.rsplit(':').next().unwrap_or(id).chars().take(CACHE_CHARS).collect();
+                format!("{CACHE}-{short}")
+            },
+        )
+    }
+
     fn job(&self, root: PathBuf, uv: &Path, said: OwnedFd) -> Result<JobSpec, BuildError> {
         let mut read_only_binds = self.interpreter.needs.clone();
         read_only_binds.push((uv.canonicalize()?, PathBuf::from(UV)));
         let base = self.interpreter.base_executable.as_os_str();
-        let mut command: Vec<OsString> = ["/bin/sh", "-c", SCRIPT, "sh", UV].map(OsString::from).to_vec();
+        let mut command: Vec<OsString> = vec![base.to_owned()];
+        command.extend(["-I", "-S", "-c", SCRIPT, UV].map(OsString::from));
         command.push(base.to_owned());
         command.extend([ENVIRONMENT_PATH, PYTHON, LOCK_PATH].map(OsString::from));
         let mut environment: Vec<(OsString, OsString)> = [
@@ -175,11 +202,17 @@ impl Builder<'_> {
         environment.extend(
             PROXIES.into_iter().filter_map(|name| Some((OsString::from(name), std::env::var_os(name)?))),
         );
+        if self.interpreter.image.is_some()
+            && let Some(bundle) = certificates()
+        {
+            read_only_binds.push((bundle.canonicalize()?, PathBuf::from(CERTIFICATES)));
+            environment.push(("SSL_CERT_FILE".into(), CERTIFICATES.into()));
+        }
         let null = fs::File::open("/dev/null")?;
         Ok(JobSpec {
-            name: format!("build-{}-{}", self.lease.execution_id, self.lease.attempt),
-            labels: Vec::new(),
-            image: None,
+            name: format!("rgrid-{}-{}-packages", self.lease.execution_id, self.lease.attempt),
+            labels: self.labels.clone(),
+            image: self.interpreter.image.clone(),
             root,
             read_only_binds,
             file_binds: Vec::new(),
@@ -197,6 +230,12 @@ impl Builder<'_> {
     }
 }
 
+/// The file with all certificates that this machine trusts.
+fn certificates() -> Option<PathBuf> {
+    let named = std::env::var_os("SSL_CERT_FILE").map(PathBuf::from);
+    named.into_iter().chain(BUNDLES.map(PathBuf::from)).find(|file| file.is_file())
+}
+
 /// Where a path of the inside lies below a root.
 fn inside(root: &Path, path: &str) -> PathBuf {
     root.join(path.trim_start_matches('/'))
@@ -204,7 +243,7 @@ fn inside(root: &Path, path: &str) -> PathBuf {
 
 /// A workspace with the lock, the account's own packages, what indexes want to know, and what was installed before.
 fn prepare(
-    folder: &Path,
+    (folder, warm): (&Path, &Path),
     name: &str,
     owner: Option<(u32, u32)>,
     lease: &Lease,
@@ -219,10 +258,9 @@ fn prepare(
     workspace.place(&lease.account_id, inputs.into_iter(), cache)?;
     workspace.make_folder(Path::new("/rgrid/bin"))?;
     let root = workspace.root.clone();
-    let warm = folder.join(CACHE);
     let cold = inside(&root, CACHE_INSIDE);
     // Two builds of one account at once: the second starts with nothing.
-    if fs::rename(&warm, &cold).is_ok() {
+    if fs::rename(warm, &cold).is_ok() {
         own_all(&cold, owner)?;
     } else {
         workspace.make_folder(Path::new(CACHE_INSIDE))?;
@@ -268,14 +306,13 @@ fn own_all(path: &Path, owner: Option<(u32, u32)>) -> std::io::Result<()> {
 }
 
 /// What was downloaded and built stays for the next build of the account, whatever became of this one.
-fn give_back_cache(folder: &Path, root: &Path) {
-    let warm = folder.join(CACHE);
+fn give_back_cache(warm: &Path, root: &Path) {
     let used = inside(root, CACHE_INSIDE);
     // Never a link that a build put in its place.
     let is_folder = fs::symlink_metadata(&used).is_ok_and(|found| found.is_dir());
     if is_folder
         && !warm.exists()
-        && let Err(error) = fs::rename(&used, &warm)
+        && let Err(error) = fs::rename(&used, warm)
     {
         tracing::warn!(%error, "what was downloaded is not kept");
     }

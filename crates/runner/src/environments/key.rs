@@ -38,6 +38,10 @@ pub(crate) fn of(
     ] {
         part(text.as_bytes());
     }
+    if let Some(image) = &interpreter.image {
+        part(b"image");
+        part(image.as_bytes());
+    }
     let mut files: Vec<(&str, &str, u32)> = Vec::new();
     let mut has_lock = false;
     for input in &lease.inputs {

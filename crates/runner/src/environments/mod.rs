@@ -27,7 +27,7 @@ const KEPT_BYTES_MAX: u64 = 20 << 30;
 const KEPT_DISK_PERCENT: u64 = 20;
 /// How the folder of a build begins: what a killed runner left of them is removed.
 const BUILDING: &str = "build-";
-/// What was installed before, for the next build of the account.
+/// What was installed before, for the next build of the account; after a dash, in an image.
 const CACHE: &str = "cache";
 /// Beside an environment: how many bytes it takes.
 const SIZE: &str = "size";
@@ -149,7 +149,7 @@ impl Environments {
         for account in fs::read_dir(&self.folder).into_iter().flatten().flatten() {
             for entry in fs::read_dir(account.path()).into_iter().flatten().flatten() {
                 let path = entry.path();
-                let is_cache = entry.file_name() == CACHE;
+                let is_cache = entry.file_name().to_str().is_some_and(|name| name.starts_with(CACHE));
                 let size = fs::read_to_string(path.join(SIZE)).ok().and_then(|text| text.parse().ok());
                 let bytes = if is_cache { tree_bytes(&path) } else { size.unwrap_or(0) };
                 if let Ok(found) = entry.metadata()

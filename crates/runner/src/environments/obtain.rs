@@ -109,6 +109,7 @@ fn obtained(base: &Interpreter, in_use: InUse, sharing: Option<JoinHandle<()>>) 
         needs,
         packages: Vec::new(),
         user_base: None,
+        image: base.image.clone(),
     };
     Obtained { interpreter, in_use, sharing }
 }
@@ -147,6 +148,7 @@ impl Order<'_> {
             interpreter: self.base,
             limits: self.began.limits,
             slot: self.began.slot,
+            labels: self.bench.containers.labels(&self.lease.execution_id, self.lease.attempt),
         };
         tracing::info!(key = %self.key, source = self.wanted.source, "building an environment");
         self.bench.environments.build(builder, self.key).await

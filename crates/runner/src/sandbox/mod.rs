@@ -112,12 +112,11 @@ impl Sandbox {
         }
     }
 
-    /// Makes sure that an image is here, fetched if need be and if it may: where its Python is, and exactly which image it
-    /// is now.
+    /// Makes sure that an image is here, fetched if need be and if it may: which it is now, and what its Python is.
     ///
     /// # Errors
     /// When it cannot be had, or has no Python.
-    pub async fn find_image(&self, name: &str, fetch: bool) -> Result<(PathBuf, String), SandboxError> {
+    pub async fn find_image(&self, name: &str, fetch: bool) -> Result<ImageFound, SandboxError> {
         match self {
             Self::Process(_) => Err(SandboxError::Refused("an image needs the docker sandbox".to_owned())),
             Self::Docker(docker) => docker.find_image(name, fetch).await,
@@ -144,6 +143,21 @@ impl Sandbox {
     }
 }
 
+/// A container image that is here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImageFound {
+    /// The engine's name for exactly these bytes.
+    pub id: String,
+    /// The registry's, if it came from one; else the engine's.
+    pub resolved: String,
+    /// Its Python.
+    pub executable: PathBuf,
+    /// The one behind it, where that is of a virtual environment.
+    pub base_executable: PathBuf,
+    /// Exact version, build, machine and C library, as it says them.
+    pub build: String,
+}
+
 /// One command to run, with everything it may see and use.
 #[derive(Debug)]
 pub struct JobSpec {
@@ -167,7 +181,7 @@ pub struct JobSpec {
     pub network: bool,
     /// Which of the runner's slots it takes; one job at a time in each.
     pub slot: u32,
-    /// The container image it runs in; only in the docker sandbox.
+    /// The container image it runs in, by any name of it; only in the docker sandbox.
     pub image: Option<String>,
     /// What its container is called. Not used twice at a time on one machine.
     pub name: String,

@@ -10,7 +10,10 @@ use rgrid_api::logs::Stream;
 use rgrid_api::outcome::OutcomeBody;
 use rgrid_core::dependencies::LOCK_PATH;
 
+use crate::engine::{IMAGE, engine};
 use crate::grid::{Grid, PROJECT, Script};
+use crate::ground::in_containers;
+use crate::index::index;
 
 /// Shows which version it has, and where from.
 const SHOWS: &str = "import six, sys; print(six.__version__, six.__file__, sys.prefix)";
@@ -38,10 +41,19 @@ fn kept(grid: &Grid) -> Vec<PathBuf> {
         .collect()
 }
 
+/// What builds have downloaded, by the name of its folder.
+fn caches(grid: &Grid) -> Vec<String> {
+    let accounts = std::fs::read_dir(grid.data.path().join("environments")).unwrap();
+    accounts
+        .flat_map(|account| std::fs::read_dir(account.unwrap().path()).unwrap())
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name.starts_with("cache"))
+        .collect()
+}
+
 /// A worker that has never built anything has downloaded nothing.
 fn has_built(grid: &Grid) -> bool {
-    let accounts = std::fs::read_dir(grid.data.path().join("environments")).unwrap();
-    accounts.into_iter().any(|account| account.unwrap().path().join("cache").exists())
+    caches(grid).iter().any(|name| name == "cache")
 }
 
 fn failed(execution: &Execution) -> &str {
@@ -132,6 +144,49 @@ async fn another_worker_fetches_what_the_first_has_built_unless_it_is_damaged() 
     assert_eq!(grid.run(&script).await.exit_code, Some(0));
     assert!(!has_built(&grid), "the one that replaced it was to be fetched");
     grid.stop().await;
+}
+
+#[test]
+fn an_image_gets_packages_of_its_own_which_the_next_worker_fetches() {
+    in_containers(async || {
+        let text = "import tiny, sys; print(tiny.WORD, tiny.__file__, sys.prefix)\n\
+                    open('/rgrid/env/planted', 'w')";
+        let mut grid = Grid::of_workers().await;
+        let lock = format!("--index-url {}\ntiny==1.0\n", index());
+        let plain = script(&grid, text, &lock);
+        let in_image = script(&grid, text, &lock).with(|body| body.runtime = format!("image:{IMAGE}"));
+        for _ in 0..2 {
+            let id = grid.submit(&in_image).await;
+            let ended = grid.end(&id).await;
+            let (printed, complained) =
+                (grid.log(&id, Stream::Stdout).await, grid.log(&id, Stream::Stderr).await);
+            assert!(printed.starts_with("tiny 1.0 /rgrid/env/lib/python3.11/"), "{ended:?} {printed}");
+            assert!(printed.trim_end().ends_with(" /rgrid/env"), "{printed}");
+            assert!(complained.contains("Read-only file system"), "{complained}");
+            assert_eq!(kept(&grid).len(), 1);
+        }
+        assert!(!has_built(&grid), "what an image built was to be kept apart");
+        // The same lock for the worker's own Python is another environment.
+        let id = grid.submit(&plain).await;
+        grid.end(&id).await;
+        assert!(grid.log(&id, Stream::Stdout).await.starts_with("tiny 1.0 "));
+        assert_eq!(kept(&grid).len(), 2);
+        assert!(has_built(&grid));
+
+        grid.fresh_worker().await;
+        let id = grid.submit(&in_image).await;
+        grid.end(&id).await;
+        assert!(grid.log(&id, Stream::Stdout).await.starts_with("tiny 1.0 "));
+        assert!(caches(&grid).is_empty() && kept(&grid).len() == 1, "it was to be fetched");
+
+        let unknown = format!("--index-url {}\ntiny==9.0\n", index());
+        let cannot = script(&grid, text, &unknown).with(|body| body.runtime = format!("image:{IMAGE}"));
+        let ended = grid.run(&cannot).await;
+        assert!(failed(&ended).contains("tiny==9.0"), "{}", failed(&ended));
+        assert_eq!(kept(&grid).len(), 1, "nothing of it is kept");
+        grid.stop().await;
+        assert_eq!(engine().containers("rgrid-exec_"), "");
+    });
 }
 
 fn walk(folder: &std::path::Path) -> Vec<PathBuf> {

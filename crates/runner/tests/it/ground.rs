@@ -469,6 +469,11 @@ pub(crate) fn set_internet(internet: File) {
     INTERNET_NAMESPACE.with(|place| *place.borrow_mut() = Some(internet));
 }
 
+/// Does something out there, in the internet of a world.
+pub(crate) fn out_there<T: Send>(internet: &File, work: impl FnOnce() -> T + Send) -> T {
+    elsewhere(Some(internet), work)
+}
+
 /// Does something in a thread of another network: a given one, or a new one.
 fn elsewhere<T: Send>(namespace: Option<&File>, work: impl FnOnce() -> T + Send) -> T {
     std::thread::scope(|scope| {

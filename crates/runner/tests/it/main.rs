@@ -8,6 +8,7 @@ mod escapes;
 mod grid;
 mod ground;
 mod images;
+mod index;
 mod limits;
 mod network;
 #[path = "../../../cli/tests/it/uv.rs"]

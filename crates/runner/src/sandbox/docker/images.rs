@@ -35,6 +35,10 @@ const LIMITS: JobLimits =
 pub(super) struct Answer {
     /// Its Python.
     pub(super) executable: PathBuf,
+    /// The one behind it, where that is of a virtual environment.
+    pub(super) base_executable: PathBuf,
+    /// Exact version, build, machine and C library, as it says them.
+    pub(super) build: String,
     /// Paths, some levels deep, at which a job sees something that is not empty.
     pub(super) taken: BTreeSet<PathBuf>,
 }

@@ -18,7 +18,7 @@ use super::process::disk::Disks;
 use super::process::instance::{Instance, SLOTS_MAX};
 use super::process::watch::Ledger;
 use super::running::RunningJob;
-use super::{JobSpec, Place, SandboxConfig, SandboxError};
+use super::{ImageFound, JobSpec, Place, SandboxConfig, SandboxError};
 use engine::Engine;
 use images::{Image, Images};
 use network::Bridges;
@@ -156,18 +156,20 @@ impl Sandbox {
         self.host.data_folder.join("sandbox")
     }
 
-    /// Makes sure that an image is here; answers where its Python is, and exactly which image it is now.
-    pub(super) async fn find_image(
-        &self,
-        name: &str,
-        fetch: bool,
-    ) -> Result<(PathBuf, String), SandboxError> {
+    /// Makes sure that an image is here; answers which it is now, and what its Python is.
+    pub(super) async fn find_image(&self, name: &str, fetch: bool) -> Result<ImageFound, SandboxError> {
         if fetch {
             self.host.fetch(name).await?;
         }
         let image = self.host.image(name).await?;
         let answer = self.host.ask(&image, name).await?;
-        Ok((answer.executable, image.resolved()))
+        Ok(ImageFound {
+            resolved: image.resolved(),
+            id: image.id,
+            executable: answer.executable,
+            base_executable: answer.base_executable,
+            build: answer.build,
+        })
     }
 
     /// Starts a job; returns when its program runs.

@@ -1,5 +1,5 @@
 # What of an image is there for a job to see, outside of the system's folders: printed as one line of JSON.
-import json, os, sys
+import json, os, platform, sys, sysconfig
 
 depth, hidden = int(sys.argv[1]), set(sys.argv[2:])
 
@@ -27,4 +27,11 @@ def filled(folder, left):
     return found
 
 
-print(json.dumps({"executable": sys.executable, "taken": filled("/", depth)}))
+build = [sys.version, sysconfig.get_config_var("SOABI") or "", platform.machine(), *platform.libc_ver()]
+answer = {
+    "executable": sys.executable,
+    "base_executable": getattr(sys, "_base_executable", None) or sys.executable,
+    "build": " ".join(build),
+    "taken": filled("/", depth),
+}
+print(json.dumps(answer))
