@@ -11,6 +11,7 @@ pub mod fleet;
 pub mod hint;
 pub mod id;
 pub mod limits;
+pub mod money;
 pub mod outcome;
 pub mod path;
 pub mod placement;

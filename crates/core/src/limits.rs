@@ -146,3 +146,32 @@ pub const JOIN_DEADLINE: Duration = Duration::from_secs(300);
 pub const LOCAL_IDLE: Duration = Duration::from_secs(60);
 /// The embedded grid stops after this long without work, follower or transfer.
 pub const EMBEDDED_IDLE: Duration = Duration::from_secs(15 * 60);
+
+/// What is expected from the order of a server to its first attempt.
+pub const SERVER_BOOT: Duration = Duration::from_secs(60);
+/// An idle server is released so long before its next paid hour: time for locks and failed calls.
+pub const EDGE_MARGIN: Duration = Duration::from_secs(180);
+/// A server older than this is drained.
+pub const SERVER_AGE_MAX: Duration = Duration::from_secs(24 * 3600);
+/// A silent server without work is given this long to come back, and at most until its hour's edge.
+pub const SILENT_SERVER: Duration = RUNNER_PATIENCE;
+/// A type that was refused at a location rests there for this long, doubled with each refusal in a row,
+pub const CELL_REST_MIN: Duration = Duration::from_secs(60);
+/// to this.
+pub const CELL_REST_MAX: Duration = Duration::from_secs(15 * 60);
+/// A type whose worker joined with less than was promised is not bought for this long.
+pub const SHORT_TYPE_REST: Duration = Duration::from_secs(24 * 3600);
+/// Nothing is ordered for this long after the account's limit was reached, doubled to [`CELL_REST_MAX`].
+pub const QUOTA_REST_MIN: Duration = Duration::from_secs(5 * 60);
+/// Nothing is ordered for this long after too many calls or a failure of the provider, doubled with each in a row.
+pub const RATE_REST_MIN: Duration = Duration::from_secs(2);
+/// Nothing is ordered for this long after the second server in a row that never joined, doubled with each,
+pub const BREAKER_REST_MIN: Duration = Duration::from_secs(5 * 60);
+/// to this.
+pub const BREAKER_REST_MAX: Duration = Duration::from_secs(3600);
+/// Servers are not judged and deleted for this long after most of them fell silent at once.
+pub const MASS_SILENCE_REST: Duration = Duration::from_secs(5 * 60);
+/// Fewer workers than this never count as most of them.
+pub const MASS_SILENCE_WORKERS: usize = 4;
+/// What running work is expected to make room for is counted less so many standard deviations.
+pub const FORECAST_DEVIATIONS: f64 = 0.5;

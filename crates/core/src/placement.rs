@@ -2,6 +2,7 @@
 //! executions go first, then priority, then age.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use crate::Timestamp;
 use crate::id::{AccountId, BatchId, ExecutionId, WorkerId};
@@ -21,6 +22,17 @@ pub struct Offer {
     pub whole: Capacity,
     /// It can run container images.
     pub docker: bool,
+    /// The hour that is paid of the server behind it; `None` where nobody bills.
+    pub paid: Option<Paid>,
+}
+
+/// The paid hour of a server, and what may hold it beyond its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Paid {
+    /// What is left of it.
+    pub left: Duration,
+    /// How long the oldest of its attempts has run; `None` when it runs nothing.
+    pub held_for: Option<Duration>,
 }
 
 /// An execution that waits.
@@ -161,7 +173,7 @@ mod tests {
 
     fn offer(n: u8, slots: u32, cpus: u32) -> Offer {
         let free = Capacity { cpu_millis: cpus * 1000, memory_bytes: u64::from(cpus) * GIB, disk_bytes: GIB };
-        Offer { worker: WorkerId::new(0, [n; 10]), slots, free, whole: free, docker: false }
+        Offer { worker: WorkerId::new(0, [n; 10]), slots, free, whole: free, docker: false, paid: None }
     }
 
     fn candidate(account: u8, n: u8, cpus: u32) -> Candidate {

@@ -60,6 +60,8 @@ pub(crate) async fn apply<C: Cloud>(
                 return Err(error.into());
             }
         }
+        // No provider here sells servers yet: no policy asks for one.
+        Action::AddServer(_) => {}
         Action::Drain(worker) => {
             store.mark_draining(term, *worker, &reason.to_string()).await?;
         }

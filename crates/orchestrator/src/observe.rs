@@ -1,7 +1,8 @@
 //! Rows and the provider's listing become the one view that core decides by.
 
 use rgrid_core::Timestamp;
-use rgrid_core::fleet::{Backing, Demand, FleetView, Machine, Overdue, WorkerView};
+use rgrid_core::fleet::forecast::{History, Kind};
+use rgrid_core::fleet::{Backing, Demand, FleetView, Machine, Market, Overdue, WorkerView};
 use rgrid_core::limits;
 use rgrid_store::fleet::{FleetRows, FleetWorkerRow};
 
@@ -26,8 +27,17 @@ pub(crate) fn view(
         demand: rows
             .demand
             .iter()
-            .map(|row| Demand { wanted: row.wanted, executions: row.count, oldest_queued_at: row.oldest })
+            .map(|row| Demand {
+                wanted: row.wanted,
+                executions: row.count,
+                impatient: row.count,
+                oldest_queued_at: row.oldest,
+                kind: Kind(0),
+            })
             .collect(),
+        running: Vec::new(),
+        history: History::default(),
+        market: Market::default(),
         overdue: rows
             .overdue
             .iter()
@@ -64,15 +74,18 @@ fn worker(row: &FleetWorkerRow, provider: &str, listing: Option<&Listing>) -> Wo
     WorkerView {
         id: row.id,
         status: row.status,
+        status_since: row.status_since,
         backing,
         created_at: row.created_at,
         joined_at: row.joined_at,
         last_heartbeat_at: row.last_heartbeat_at,
         slots: row.slots,
         capacity: row.capacity,
+        used: row.used,
         open_attempts: row.open_attempts,
         idle_since: row.idle_since.filter(|_| row.open_attempts == 0),
         machine,
+        server: None,
     }
 }
 

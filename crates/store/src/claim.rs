@@ -226,7 +226,7 @@ async fn offers(connection: &mut PgConnection, polls: &BTreeMap<WorkerId, Poll>)
         let held = u32::try_from(row.number64("held")?).unwrap_or(u32::MAX);
         let slots = row.number32("slots")?.saturating_sub(held).min(poll.slots);
         if slots > 0 {
-            offers.push(Offer { worker, slots, free, whole, docker: row.try_get("docker")? });
+            offers.push(Offer { worker, slots, free, whole, docker: row.try_get("docker")?, paid: None });
         }
     }
     Ok(offers)

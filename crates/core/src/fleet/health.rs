@@ -10,6 +10,9 @@ use crate::limits;
 use crate::retry::Loss;
 use crate::worker::WorkerStatus;
 
+/// Workers that fall silent within this time fell silent together: two heartbeats apart.
+const ROUND: chrono::TimeDelta = chrono::TimeDelta::seconds(10);
+
 /// Plans the duty. Nobody is judged by silence before `judge_after`.
 pub fn plan(
     view: &FleetView,
@@ -52,11 +55,8 @@ pub fn plan(
                 }
             }
             WorkerStatus::Provisioning => {
-                let waited = since(now, worker.created_at);
-                if gone {
-                    actions.push((Action::MarkFailed(worker.id), Reason::MachineGone));
-                } else if waited >= policy.join_deadline && worker.backing != Backing::Static {
-                    actions.push((Action::MarkFailed(worker.id), Reason::NotJoined(waited)));
+                if let Some(reason) = given_up(worker, policy, now) {
+                    actions.push((Action::MarkFailed(worker.id), reason));
                 }
             }
             WorkerStatus::Dead
@@ -66,6 +66,63 @@ pub fn plan(
         }
     }
     actions
+}
+
+/// Why a worker that has not joined is given up.
+fn given_up(worker: &WorkerView, policy: &FleetPolicy, now: Timestamp) -> Option<Reason> {
+    let asked = since(now, worker.created_at);
+    match worker.backing {
+        Backing::Static => None,
+        Backing::Local if is_gone(worker) => Some(Reason::MachineGone),
+        Backing::Local => (asked >= policy.join_deadline).then_some(Reason::NotJoined(asked)),
+        Backing::Server => match worker.server.as_ref().and_then(|server| server.created) {
+            None => (asked >= limits::CREATE_DEADLINE).then_some(Reason::NotCreated(asked)),
+            // It was there, and is not any more.
+            Some(_) if worker.machine == Machine::Absent => Some(Reason::MachineGone),
+            Some(created) => {
+                let waited = since(now, created);
+                (waited >= policy.join_deadline).then_some(Reason::NotJoined(waited))
+            }
+        },
+    }
+}
+
+/// Until when no server is deleted, because more than half of at least four workers fell silent within one round: rather
+/// the network's fault than theirs. A worker that is silent now counts, whether it is called dead already or not; one
+/// that returned does not.
+pub fn deletions_barred_until(view: &FleetView, now: Timestamp) -> Option<Timestamp> {
+    let judged = |worker: &&WorkerView| match worker.status {
+        WorkerStatus::Active | WorkerStatus::Draining | WorkerStatus::Dead => worker.joined_at.is_some(),
+        WorkerStatus::Provisioning
+        | WorkerStatus::Failed
+        | WorkerStatus::Terminating
+        | WorkerStatus::Terminated => false,
+    };
+    // When each that is silent became so.
+    let mut fell: Vec<Timestamp> = Vec::new();
+    let mut heard = 0usize;
+    for worker in view.workers.iter().filter(judged) {
+        let silent_from = worker.last_heartbeat_at.or(worker.joined_at).map(|at| at + limits::DEAD_AFTER);
+        match silent_from {
+            Some(from) if from <= now || worker.status == WorkerStatus::Dead => fell.push(from.min(now)),
+            Some(_) | None => heard += 1,
+        }
+    }
+    fell.sort_unstable();
+    // For each group that fell within one round: those that were there when it did.
+    let mut newest = None;
+    let mut first = 0;
+    for last in 0..fell.len() {
+        while fell[last] - fell[first] > ROUND {
+            first += 1;
+        }
+        let group = last + 1 - first;
+        let there = fell.len() - first + heard;
+        if there >= limits::MASS_SILENCE_WORKERS && 2 * group > there {
+            newest = Some(fell[last] + limits::MASS_SILENCE_REST);
+        }
+    }
+    newest.filter(|until| *until > now)
 }
 
 /// True when what is behind the worker is known to be gone. A server may be created an instant before the listing

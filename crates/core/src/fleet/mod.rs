@@ -4,19 +4,27 @@
 //! workers to add), *lifecycle* (whom to release). The orchestrator applies what they say; the simulator and
 //! `rgrid simulate` run the same functions. Nothing here knows a provider, a row or a clock.
 
+pub mod catalog;
+pub mod forecast;
 pub mod health;
+pub mod ladder;
 pub mod lifecycle;
 pub mod provisioning;
+mod reason;
 
-use std::fmt;
 use std::time::Duration;
 
 use crate::Timestamp;
+use crate::fleet::catalog::{Architecture, Catalog};
+use crate::fleet::forecast::{History, Kind, Running};
+use crate::fleet::ladder::{Pause, Refusal, Shortfall};
 use crate::id::{ExecutionId, WorkerId};
 use crate::limits;
-use crate::quantity::format_duration;
+use crate::money::{Micros, ServerPrice};
 use crate::retry::Loss;
 use crate::worker::{Capacity, WorkerStatus};
+
+pub use reason::Reason;
 
 /// What stands behind a worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -68,6 +76,19 @@ pub struct Overdue {
     pub lease_until: Timestamp,
 }
 
+/// The server behind a worker, as its intent and the provider tell.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerView {
+    /// Its type.
+    pub machine_type: String,
+    /// Its location.
+    pub location: String,
+    /// When it was created, in the provider's words: its hours are counted from then. `None` while that is not known.
+    pub created: Option<Timestamp>,
+    /// What it costs, as captured when it was ordered.
+    pub price: ServerPrice,
+}
+
 /// A worker that is not terminated.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WorkerView {
@@ -75,6 +96,8 @@ pub struct WorkerView {
     pub id: WorkerId,
     /// Where it stands.
     pub status: WorkerStatus,
+    /// Since when it stands there.
+    pub status_since: Timestamp,
     /// What stands behind it.
     pub backing: Backing,
     /// When it was asked for.
@@ -87,12 +110,16 @@ pub struct WorkerView {
     pub slots: u32,
     /// What it has for attempts; what its type promises while it has not joined.
     pub capacity: Capacity,
+    /// What its open attempts ask for together.
+    pub used: Capacity,
     /// Attempts it holds.
     pub open_attempts: u32,
     /// Since when it has had none; `None` while it has some.
     pub idle_since: Option<Timestamp>,
     /// What the provider says of the machine behind it.
     pub machine: Machine,
+    /// The server behind it; `None` for a process of ours and for a static worker.
+    pub server: Option<ServerView>,
 }
 
 /// What the provider says of the machine behind a worker.
@@ -100,7 +127,7 @@ pub struct WorkerView {
 pub enum Machine {
     /// It is there.
     Present,
-    /// A complete listing does not hold it.
+    /// A complete listing does not hold it; of a server, two in a row that began after its create was answered.
     Absent,
     /// The listing failed or was not complete: judge nothing by it.
     Unknown,
@@ -114,17 +141,42 @@ pub struct Demand {
     pub wanted: Capacity,
     /// How many.
     pub executions: u32,
+    /// Of them, those that have waited for the policy's patience: all, where that is zero.
+    pub impatient: u32,
     /// When the oldest of them was queued.
     pub oldest_queued_at: Timestamp,
+    /// What they are alike with in their durations.
+    pub kind: Kind,
+}
+
+/// What the provider offers, how it has answered so far, and what was spent there.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Market {
+    /// Types, locations and prices; empty where no provider sells anything.
+    pub catalog: Catalog,
+    /// Orders that were refused, per type and location; one entry each, gone after an order that was taken.
+    pub refusals: Vec<Refusal>,
+    /// Types of which a worker joined with less than the catalog promised.
+    pub shortfalls: Vec<Shortfall>,
+    /// Why the provider takes no order at all at present.
+    pub pause: Option<Pause>,
+    /// Lines of the ledger in this calendar month (UTC), the hours that have begun included.
+    pub spent_this_month: Micros,
 }
 
 /// Everything the decisions look at, taken at one moment.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct FleetView {
     /// All workers that are not terminated.
     pub workers: Vec<WorkerView>,
     /// What waits.
     pub demand: Vec<Demand>,
+    /// Attempts that run on active workers, for the forecast; none where nobody keeps a history.
+    pub running: Vec<Running>,
+    /// How long attempts took, for the forecast.
+    pub history: History,
+    /// The provider's side.
+    pub market: Market,
     /// Attempts that may be lost.
     pub overdue: Vec<Overdue>,
     /// New workers that failed since one last joined.
@@ -136,6 +188,48 @@ pub struct FleetView {
     pub outage_until: Option<Timestamp>,
 }
 
+/// What the operator wants of servers that a provider bills.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerPolicy {
+    /// Types that may be bought; none named means any. Among equals the first goes first.
+    pub types: Vec<String>,
+    /// Locations that may be bought at; none named means any. Among equals the first goes first.
+    pub locations: Vec<String>,
+    /// What the workers' programs are compiled for.
+    pub architecture: Architecture,
+    /// Servers get a public IPv4 address, a line of its own.
+    pub ipv4: bool,
+    /// A server's started hour may cost so much.
+    pub hour_price_max: Option<Micros>,
+    /// An hour of all servers together may cost so much.
+    pub spend_per_hour_max: Option<Micros>,
+    /// All servers may cost so much in a calendar month (UTC). Once that is spent no server takes new work.
+    pub spend_per_month_max: Option<Micros>,
+    /// What is expected from an order to the first attempt.
+    pub boot: Duration,
+    /// An idle server is released so long before its next paid hour.
+    pub edge_margin: Duration,
+    /// A server older than this takes no new work.
+    pub age_max: Duration,
+}
+
+impl Default for ServerPolicy {
+    fn default() -> Self {
+        Self {
+            types: Vec::new(),
+            locations: Vec::new(),
+            architecture: Architecture::X86,
+            ipv4: true,
+            hour_price_max: None,
+            spend_per_hour_max: None,
+            spend_per_month_max: None,
+            boot: limits::SERVER_BOOT,
+            edge_margin: limits::EDGE_MARGIN,
+            age_max: limits::SERVER_AGE_MAX,
+        }
+    }
+}
+
 /// What the operator wants.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FleetPolicy {
@@ -143,16 +237,18 @@ pub struct FleetPolicy {
     pub backing: Backing,
     /// Workers there may be, static ones not counted.
     pub workers_max: u32,
-    /// What a new worker will hold.
+    /// What a new local worker will hold; of a server its type tells.
     pub new_worker: Capacity,
-    /// Attempts that a new worker will run at once.
+    /// Attempts that a new local worker will run at once.
     pub new_worker_slots: u32,
     /// How long work may wait before a worker is added for it.
     pub patience: Duration,
     /// An idle local worker is released after this.
     pub local_idle: Duration,
-    /// A worker that was asked for must have joined after this.
+    /// A worker that was asked for must have joined after this; a server is given it from its creation on.
     pub join_deadline: Duration,
+    /// Of servers.
+    pub servers: ServerPolicy,
 }
 
 impl FleetPolicy {
@@ -166,8 +262,24 @@ impl FleetPolicy {
             patience: Duration::ZERO,
             local_idle: limits::LOCAL_IDLE,
             join_deadline: limits::JOIN_DEADLINE,
+            servers: ServerPolicy::default(),
         }
     }
+}
+
+/// A server to order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Order {
+    /// Its type.
+    pub machine_type: String,
+    /// Where.
+    pub location: String,
+    /// What it costs, to be captured in the intent.
+    pub price: ServerPrice,
+    /// What the worker will hold.
+    pub capacity: Capacity,
+    /// Attempts that the worker will run at once.
+    pub slots: u32,
 }
 
 /// One thing to do.
@@ -186,8 +298,11 @@ pub enum Action {
     MarkDead(WorkerId),
     /// Gives up on a worker that never joined.
     MarkFailed(WorkerId),
-    /// Asks for one more worker.
+    /// Asks for one more worker of this machine.
     AddWorker,
+    /// Orders one more server. When the provider refuses, that is a [`Refusal`] or a [`Pause`] of the next view, and the
+    /// next round goes on down the ladder.
+    AddServer(Order),
     /// Gives a worker no new work.
     Drain(WorkerId),
     /// Removes a worker, for good.
@@ -196,61 +311,6 @@ pub enum Action {
     DeleteMachine(WorkerId),
     /// Records that the machine is gone.
     MarkTerminated(WorkerId),
-}
-
-/// Why. Its text is the log line, the worker's reason and the simulator's report.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Reason {
-    /// An attempt's lease ran out.
-    LeaseOver,
-    /// The worker never named the attempt: the answer to its poll was lost.
-    NeverNamed,
-    /// No heartbeat for this long.
-    Silent(Duration),
-    /// Its process ended, or its server is not there any more.
-    MachineGone,
-    /// It did not join within this time.
-    NotJoined(Duration),
-    /// So many executions wait, and so many attempts can be started on what is there or on its way.
-    Waiting {
-        /// Executions that limits would let run.
-        executions: u32,
-        /// Places for them.
-        places: u32,
-    },
-    /// It has had no work for this long.
-    Idle(Duration),
-    /// The policy allows no worker any more.
-    NotWanted,
-    /// It is draining and holds nothing any more.
-    Drained,
-    /// It is dead or never joined, and nothing is expected of it.
-    Useless,
-    /// It is terminating and its machine is still there.
-    StillThere,
-    /// It is terminating and its machine is gone.
-    Gone,
-}
-
-impl fmt::Display for Reason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::LeaseOver => f.write_str("its lease ran out"),
-            Self::NeverNamed => f.write_str("its worker never named it after the claim"),
-            Self::Silent(time) => write!(f, "no heartbeat for {}", format_duration(*time)),
-            Self::MachineGone => f.write_str("its machine is gone"),
-            Self::NotJoined(time) => write!(f, "it did not join within {}", format_duration(*time)),
-            Self::Waiting { executions, places } => {
-                write!(f, "executions waiting: {executions}, places for them: {places}")
-            }
-            Self::Idle(time) => write!(f, "idle for {}", format_duration(*time)),
-            Self::NotWanted => f.write_str("this grid makes way for another"),
-            Self::Drained => f.write_str("drained"),
-            Self::Useless => f.write_str("nothing is expected of it"),
-            Self::StillThere => f.write_str("its machine is still there"),
-            Self::Gone => f.write_str("its machine is gone"),
-        }
-    }
 }
 
 /// What to do, in order, each with its reason.

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use rgrid_core::Timestamp;
+use rgrid_core::fleet::forecast::{History, Kind};
 use rgrid_core::fleet::{
-    self, Action, Backing, Demand, FleetPolicy, FleetView, Machine, Overdue, WorkerView,
+    self, Action, Backing, Demand, FleetPolicy, FleetView, Machine, Market, Overdue, WorkerView,
 };
 use rgrid_core::id::{ExecutionId, WorkerId};
 use rgrid_core::worker::{Capacity, WorkerStatus};
@@ -22,15 +23,18 @@ fn worker(n: u8) -> WorkerView {
     WorkerView {
         id: WorkerId::new(0, [n; 10]),
         status: WorkerStatus::Active,
+        status_since: at(1),
         backing: Backing::Local,
         created_at: at(0),
         joined_at: Some(at(1)),
         last_heartbeat_at: Some(at(100)),
         slots: 2,
         capacity: MACHINE,
+        used: Capacity { cpu_millis: 0, memory_bytes: 0, disk_bytes: 0 },
         open_attempts: 0,
         idle_since: Some(at(100)),
         machine: Machine::Present,
+        server: None,
     }
 }
 
@@ -52,6 +56,8 @@ fn demand(executions: u32) -> Demand {
     Demand {
         wanted: Capacity { cpu_millis: 1000, memory_bytes: 0, disk_bytes: 0 },
         executions,
+        impatient: executions,
+        kind: Kind(0),
         oldest_queued_at: at(90),
     }
 }
@@ -60,6 +66,9 @@ fn view(workers: Vec<WorkerView>, demand: Vec<Demand>) -> FleetView {
     FleetView {
         workers,
         demand,
+        running: Vec::new(),
+        history: History::default(),
+        market: Market::default(),
         overdue: Vec::new(),
         failed_in_a_row: 0,
         failed_at: None,
@@ -78,6 +87,9 @@ fn plan_text(view: &FleetView, now: i64, judge_after: Option<i64>) -> String {
             Action::MarkDead(_) => format!("mark dead: {reason}"),
             Action::MarkFailed(_) => format!("mark failed: {reason}"),
             Action::AddWorker => format!("add a worker: {reason}"),
+            Action::AddServer(order) => {
+                format!("order {} in {}: {reason}", order.machine_type, order.location)
+            }
             Action::Drain(_) => format!("drain: {reason}"),
             Action::Terminate(_) => format!("terminate: {reason}"),
             Action::DeleteMachine(_) => format!("delete the machine: {reason}"),
@@ -119,8 +131,7 @@ fn workers_that_fail_one_after_the_other_are_replaced_ever_more_slowly() {
 
 #[test]
 fn a_grid_of_many_adds_as_many_as_the_work_needs() {
-    let policy =
-        FleetPolicy { backing: Backing::Server, workers_max: 10, ..FleetPolicy::embedded(MACHINE, 2) };
+    let policy = FleetPolicy { workers_max: 10, ..FleetPolicy::embedded(MACHINE, 2) };
     let count = |executions| {
         fleet::plan(&view(vec![busy(1, 1)], vec![demand(executions)]), &policy, at(100), None).actions.len()
     };
@@ -238,7 +249,7 @@ proptest! {
                 Action::DeleteMachine(id) | Action::MarkTerminated(id) => {
                     prop_assert!(fleet_view.workers.iter().any(|w| w.id == *id && w.status == WorkerStatus::Terminating));
                 }
-                Action::LoseAttempt { .. } | Action::MarkDead(_) | Action::MarkFailed(_) | Action::AddWorker | Action::Drain(_) => {}
+                Action::LoseAttempt { .. } | Action::MarkDead(_) | Action::MarkFailed(_) | Action::AddWorker | Action::AddServer(_) | Action::Drain(_) => {}
             }
         }
         let added = plan.actions.iter().filter(|(action, _)| *action == Action::AddWorker).count();

@@ -6,7 +6,7 @@
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use rgrid_core::fleet::{Backing, FleetPolicy};
+use rgrid_core::fleet::{Backing, FleetPolicy, ServerPolicy};
 use rgrid_core::limits;
 use rgrid_core::worker::Capacity;
 use rgrid_orchestrator::cloud::local::{Local, RunnerCommand};
@@ -54,5 +54,6 @@ fn policy() -> FleetPolicy {
         patience: std::time::Duration::ZERO,
         local_idle: limits::LOCAL_IDLE,
         join_deadline: limits::JOIN_DEADLINE,
+        servers: ServerPolicy::default(),
     }
 }
