@@ -1,6 +1,7 @@
 //! A Docker Engine of the tests' own, in a world of its own, with one image: the Debian that `cargo xtask test` has made.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
 use std::os::fd::AsFd;
@@ -126,6 +127,16 @@ impl Engine {
             docker(&self.socket, &["ps", "--all", "--no-trunc", "--format", "{{.Names}} {{.Status}}"]);
         assert!(done, "{said}");
         said.lines().filter(|line| line.contains(part)).map(|line| format!("{line}\n")).collect()
+    }
+
+    /// The containers of a grid, its address given: name by id.
+    pub(crate) fn containers_of(&self, grid: &str) -> BTreeMap<String, String> {
+        let label = format!("label=rgrid.grid={grid}");
+        let words = ["ps", "--all", "--no-trunc", "--filter", &label, "--format", "{{.ID}} {{.Names}}"];
+        let (done, said) = docker(&self.socket, &words);
+        assert!(done, "{said}");
+        let pair = |line: &str| line.split_once(' ').map(|(id, name)| (id.to_owned(), name.to_owned()));
+        said.lines().filter_map(pair).collect()
     }
 }
 

@@ -241,6 +241,11 @@ impl Grid {
         self.data = data;
     }
 
+    /// Where its workers find it.
+    pub(crate) fn address(&self) -> &str {
+        &self.wire.url
+    }
+
     /// The folder with the grid's objects.
     pub(crate) fn objects(&self) -> PathBuf {
         match self.database.config().objects {

@@ -1,10 +1,13 @@
 //! Whole lives of attempts in container images, beside the same scripts in the process sandbox.
 
+use std::collections::BTreeMap;
+use std::time::Duration;
+
 use rgrid_api::logs::Stream;
 use rgrid_api::outcome::OutcomeBody;
 
 use crate::engine::{IMAGE, engine};
-use crate::grid::Grid;
+use crate::grid::{DEADLINE, Grid};
 use crate::ground::in_containers;
 
 /// Scripts that must not be able to tell where they run.
@@ -91,5 +94,58 @@ fn an_attempt_in_an_image_runs_for_longer_than_a_container_may_take_to_go_away()
         assert!(matches!(ended.outcome, Some(OutcomeBody::Exited { code: 0, .. })), "{ended:?}");
         assert_eq!(grid.log(&id, Stream::Stdout).await, "ready\ndone\n");
         grid.stop().await;
+    });
+}
+
+/// Waits until a grid's containers are as wanted; answers them, name by id.
+async fn containers_until(
+    grid: &Grid,
+    wanted: impl Fn(&BTreeMap<String, String>) -> bool,
+) -> BTreeMap<String, String> {
+    let waiting = async {
+        loop {
+            let found = engine().containers_of(grid.address());
+            if wanted(&found) {
+                return found;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(DEADLINE, waiting).await.expect("the containers become as wanted")
+}
+
+/// The only one that waits for a job.
+fn waits(containers: &BTreeMap<String, String>) -> Option<&String> {
+    let mut waiting = containers.iter().filter(|(_, name)| name.starts_with("rgrid-waits-"));
+    let (id, _) = waiting.next()?;
+    waiting.next().is_none().then_some(id)
+}
+
+#[test]
+fn a_container_waits_for_the_next_job_and_runs_no_other() {
+    in_containers(async || {
+        let grid = Grid::start().await;
+        let script = |text: &str| grid.script(text).with(|body| body.runtime = format!("image:{IMAGE}"));
+        assert_eq!(grid.run(&script("print(1)")).await.exit_code, Some(0));
+        // The first job's own container goes away by itself.
+        let found = containers_until(&grid, |found| found.len() == 1 && waits(found).is_some()).await;
+        let ahead = waits(&found).unwrap().clone();
+
+        let id = grid.submit(&script("import time\ntime.sleep(600)")).await;
+        let named = format!("rgrid-{id}-1");
+        let found = containers_until(&grid, |found| {
+            found.get(&ahead) == Some(&named) && waits(found).is_some_and(|next| *next != ahead)
+        });
+        assert_eq!(found.await.len(), 2);
+        grid.client.cancel(&id).await.unwrap();
+        grid.end(&id).await;
+        containers_until(&grid, |found| found.len() == 1 && waits(found).is_some()).await;
+
+        // Another size is another container.
+        let large = script("print(2)").with(|body| body.memory_bytes = Some(300 << 20));
+        assert_eq!(grid.run(&large).await.exit_code, Some(0));
+        let address = grid.address().to_owned();
+        grid.stop().await;
+        assert_eq!(engine().containers_of(&address), BTreeMap::new());
     });
 }

@@ -28,8 +28,6 @@ pub(super) struct Wanted<'a> {
     /// The user and group of all its processes: never root.
     pub(super) user: (u32, u32),
     pub(super) limits: JobLimits,
-    /// A network of the engine's; none without.
-    pub(super) network: Option<&'a str>,
     pub(super) binds: &'a [Bind],
     /// For people who look: the execution, the attempt, the grid.
     pub(super) labels: &'a [(String, String)],
@@ -55,13 +53,13 @@ pub(super) fn request(wanted: &Wanted<'_>) -> Result<ContainerCreateBody, Sandbo
         working_dir: Some("/".to_owned()),
         labels: Some(labels),
         healthcheck: Some(HealthConfig { test: Some(vec!["NONE".to_owned()]), ..HealthConfig::default() }),
-        network_disabled: Some(wanted.network.is_none()),
+        network_disabled: Some(true), // we give it one
         host_config: Some(HostConfig {
             readonly_rootfs: Some(true),
             privileged: Some(false),
             cap_drop: Some(vec!["ALL".to_owned()]),
             security_opt: Some(vec!["no-new-privileges".to_owned()]),
-            network_mode: Some(wanted.network.unwrap_or("none").to_owned()),
+            network_mode: Some("none".to_owned()),
             ipc_mode: Some("private".to_owned()),
             memory: Some(memory),
             // Together with swap: so none of that.
@@ -124,7 +122,6 @@ mod tests {
                 disk_bytes: 1 << 30,
                 processes: 20,
             },
-            network: None,
             binds: &[Bind { host: "/data/home".into(), inside: "/home".into(), writable: true }],
             labels: &[],
             owner: "1 2 pid:[3]",

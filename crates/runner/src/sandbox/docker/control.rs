@@ -25,14 +25,14 @@ const NAME: &str = "control";
 
 /// A socket that waits for one container.
 #[derive(Debug)]
-pub(super) struct Waiting {
+pub(super) struct Listening {
     listener: UnixListener,
     path: PathBuf,
 }
 
-impl Waiting {
+impl Listening {
     /// Listens in `folder`, which only we may enter, for processes of this user.
-    pub(super) fn listen(folder: &Path, (uid, gid): (u32, u32)) -> io::Result<Self> {
+    pub(super) fn at(folder: &Path, (uid, gid): (u32, u32)) -> io::Result<Self> {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
         let path = folder.join(NAME);
         match fs::remove_file(&path) {
@@ -61,7 +61,7 @@ impl Waiting {
     }
 }
 
-impl Drop for Waiting {
+impl Drop for Listening {
     fn drop(&mut self) {
         let _ = fs::remove_file(&self.path); // the next one does it otherwise
     }

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use bollard::Docker;
 use bollard::errors::Error;
-use bollard::models::{ContainerCreateBody, ImageInspect, NetworkCreateRequest};
+use bollard::models::{ContainerCreateBody, ImageInspect};
 use bollard::query_parameters::{
     CreateContainerOptionsBuilder, CreateImageOptionsBuilder, ListContainersOptionsBuilder,
-    ListNetworksOptionsBuilder, RemoveContainerOptionsBuilder, StartContainerOptions,
+    RemoveContainerOptionsBuilder, RenameContainerOptionsBuilder, StartContainerOptions,
     WaitContainerOptionsBuilder,
 };
 use futures_util::StreamExt;
@@ -58,11 +58,6 @@ impl Engine {
             .map_err(|_| unavailable("no answer"))?
             .map_err(|error| unavailable(&error.to_string()))?;
         Ok(Self { docker, socket: socket.to_owned() })
-    }
-
-    /// Where it listens.
-    pub(super) fn socket(&self) -> &Path {
-        &self.socket
     }
 
     /// Waits for a call, for so long.
@@ -129,6 +124,13 @@ impl Engine {
         self.call("start the container", CALL_DEADLINE, start).await
     }
 
+    /// Gives a container another name.
+    pub(super) async fn rename(&self, id: &str, name: &str) -> Result<(), SandboxError> {
+        let options = RenameContainerOptionsBuilder::default().name(name).build();
+        let rename = self.docker.rename_container(id, options);
+        self.call("rename the container", CALL_DEADLINE, rename).await
+    }
+
     /// Returns when a container is gone for good, however long it runs.
     pub(super) async fn gone(&self, id: &str) {
         let options = WaitContainerOptionsBuilder::default().condition("removed").build();
@@ -165,31 +167,6 @@ impl Engine {
         let list = self.docker.list_containers(Some(options));
         let found = self.call("list containers", CALL_DEADLINE, list).await?;
         Ok(found.into_iter().filter_map(|each| Some((each.id?, each.labels?.remove(label)?))).collect())
-    }
-
-    /// All networks that carry this label, each with its value.
-    pub(super) async fn networks_with(&self, label: &str) -> Result<Vec<(String, String)>, SandboxError> {
-        let options = ListNetworksOptionsBuilder::default().filters(&filter(label)).build();
-        let list = self.docker.list_networks(Some(options));
-        let found = self.call("list networks", CALL_DEADLINE, list).await?;
-        Ok(found.into_iter().filter_map(|each| Some((each.name?, each.labels?.remove(label)?))).collect())
-    }
-
-    /// Makes a network.
-    pub(super) async fn create_network(&self, network: NetworkCreateRequest) -> Result<(), SandboxError> {
-        let create = self.docker.create_network(network);
-        self.call("make the network", CALL_DEADLINE, create).await.map(drop)
-    }
-
-    /// Removes a network, if there is one.
-    pub(super) async fn remove_network(&self, name: &str) -> Result<(), SandboxError> {
-        let remove = async {
-            match self.docker.remove_network(name).await {
-                Err(Error::DockerResponseServerError { status_code: 404, .. }) => Ok(()),
-                other => other,
-            }
-        };
-        self.call("remove the network", CALL_DEADLINE, remove).await
     }
 }
 

@@ -13,8 +13,9 @@ use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe;
 
 use super::super::{JobExit, JobLimits, JobSpec, SandboxError};
-use super::job::{self, Shape};
+use super::job;
 use super::mounts::DEPTH;
+use super::waiting::{Making, Shape, Waiting};
 use super::{Host, NOBODY, environment, nothing};
 use crate::system::SYSTEM_FOLDERS;
 
@@ -64,15 +65,11 @@ impl Image {
 /// Asks an image what is in it, by running its Python in a container of its own.
 pub(super) async fn ask(host: &Arc<Host>, image: &Image, name: &str) -> Result<Answer, SandboxError> {
     let folder = host.data_folder.join("sandbox").join("asking");
-    let shape = Shape {
+    let shape = Shape { image: image.id.clone(), user: NOBODY, limits: LIMITS };
+    let making = Making {
         name: &format!("rgrid-asks-{}-{}", std::process::id(), host.instance.number()),
         labels: &[],
-        image: &image.id,
-        user: NOBODY,
-        limits: LIMITS,
-        network: None,
         binds: Vec::new(),
-        disk: None,
         folder: &folder,
     };
     let system = || SandboxError::system("ask an image");
@@ -99,8 +96,8 @@ pub(super) async fn ask(host: &Arc<Host>, image: &Image, name: &str) -> Result<A
         stderr: stdout.try_clone().map_err(system())?,
         stdout,
     };
-    let entered = job::enter(host, shape).await?;
-    let mut running = job::run(Arc::clone(host), entered, job, &environment(image, &[]), ()).await?;
+    let waiting = Waiting::make(host, shape, making).await?;
+    let mut running = job::run(waiting, job, &environment(image, &[]), async {}).await?;
     let mut said = Vec::new();
     let reading = async {
         let answer = pipe::Receiver::from_owned_fd(answer)?;
@@ -126,6 +123,8 @@ pub(super) async fn ask(host: &Arc<Host>, image: &Image, name: &str) -> Result<A
 pub(super) struct Images {
     file: PathBuf,
     remembered: Mutex<BTreeMap<String, Answer>>,
+    /// What the engine said of them, by id: of that nothing changes.
+    seen: Mutex<BTreeMap<String, Image>>,
 }
 
 impl Images {
@@ -134,7 +133,20 @@ impl Images {
         let file = folder.join("images.json");
         // A file that cannot be read is asked for again and written anew.
         let remembered = std::fs::read(&file).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
-        Self { file, remembered: Mutex::new(remembered.unwrap_or_default()) }
+        Self { file, remembered: Mutex::new(remembered.unwrap_or_default()), seen: Mutex::default() }
+    }
+
+    /// An image that was seen, by its id.
+    pub(super) fn seen(&self, id: &str) -> Option<Image> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).get(id).cloned()
+    }
+
+    pub(super) fn note(&self, image: &Image) {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if seen.len() >= REMEMBERED_MAX {
+            seen.clear();
+        }
+        seen.insert(image.id.clone(), image.clone());
     }
 
     pub(super) fn known(&self, id: &str) -> Option<Answer> {

@@ -9,9 +9,12 @@ use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use rgrid_api::workers::SandboxBody;
 use tokio::sync::Mutex;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use super::process::cgroup::JobCgroup;
 use super::process::disk::Disks;
@@ -21,17 +24,20 @@ use super::running::RunningJob;
 use super::{ImageFound, JobSpec, Place, SandboxConfig, SandboxError};
 use engine::Engine;
 use images::{Image, Images};
-use network::Bridges;
+use network::Networks;
+use slot::Slot;
 
 mod container;
 mod control;
-mod disk;
 mod engine;
 mod images;
+mod inside;
 mod job;
 mod mounts;
 mod network;
 mod owner;
+mod slot;
+mod waiting;
 
 pub use engine::SOCKET;
 
@@ -63,17 +69,24 @@ pub struct Sandbox {
 #[derive(Debug)]
 struct Host {
     engine: Engine,
-    place: disk::Place,
     data_folder: PathBuf,
     instance: Instance,
     disks: Option<Arc<Disks>>,
     /// Or why there are none.
-    bridges: Result<Bridges, String>,
+    networks: Result<Networks, String>,
+    /// What a container is given, it is given when it runs: that takes root.
+    enters: bool,
     images: Images,
     /// One image is asked at a time.
     asking: Mutex<()>,
     ledger: Ledger,
-    slots: Vec<Arc<Mutex<()>>>,
+    slots: Vec<Slot>,
+    /// Containers that wait for a job have been counted so far: each has a name of its own.
+    ahead: AtomicU64,
+    /// What goes on although nobody waits for it.
+    tracker: TaskTracker,
+    /// Nothing more is made ahead.
+    closing: CancellationToken,
     owner: String,
     /// Whether control groups of containers can be read here.
     counted: bool,
@@ -83,42 +96,39 @@ impl Sandbox {
     /// Finds the engine, and removes what killed runners left in it.
     pub(super) async fn open(config: &SandboxConfig) -> Result<Self, SandboxError> {
         let engine = Engine::connect(&config.docker_socket).await?;
-        let place = disk::Place::of(engine.socket()).map_err(SandboxError::system("look at the engine"))?;
         owner::remove_left_over(&engine).await?;
         let config = SandboxConfig { data_folder: config.data_folder.join(FOLDER), ..config.clone() };
         let folder = config.data_folder.join("sandbox");
         fs::create_dir_all(&folder).map_err(SandboxError::system(format!("make {}", folder.display())))?;
         let root = nix::unistd::Uid::effective().is_root();
         let instance = super::process::take_instance(&config.data_folder, root).await?;
-        let shown = place.hide_below(&folder);
-        shown.map_err(SandboxError::system("look at the engine's mounts"))?;
         let disks = tokio::task::spawn_blocking({
             let (folder, slots, own_mounts) = (config.data_folder.clone(), config.slots, config.own_mounts);
             move || Disks::open(&folder, slots, own_mounts)
         });
-        let bridges = async {
+        let networks = async {
             if !root {
                 return Err("only root can keep containers away from the host's addresses".to_owned());
             }
-            if !place.same_network {
-                return Err("the Docker engine is in another network than this runner".to_owned());
-            }
-            Bridges::prepare(&config, &instance).await.map_err(|error| error.to_string())
+            Networks::prepare(&config, &instance).await.map_err(|error| error.to_string())
         };
-        let (bridges, disks) = tokio::join!(bridges, disks);
+        let (networks, disks) = tokio::join!(networks, disks);
         let disks = disks.unwrap_or_else(|error| Err(error.to_string()));
         let disks = disks.map_err(|why| tracing::info!(why, "the disk of containers is watched")).ok();
         let host = Host {
             images: Images::open(&folder),
             engine,
-            place,
             data_folder: config.data_folder,
             instance,
             disks,
-            bridges,
+            networks,
+            enters: root,
             asking: Mutex::default(),
             ledger: Ledger::default(),
-            slots: (0..config.slots.clamp(1, SLOTS_MAX)).map(|_| Arc::default()).collect(),
+            slots: (0..config.slots.clamp(1, SLOTS_MAX)).map(|_| Slot::default()).collect(),
+            ahead: AtomicU64::new(0),
+            tracker: TaskTracker::new(),
+            closing: CancellationToken::new(),
             owner: owner::ourselves(),
             counted: JobCgroup::of_process(nix::unistd::Pid::this()).is_some(),
         };
@@ -130,7 +140,7 @@ impl Sandbox {
         let grade = |hard: bool| if hard { "hard" } else { "watched" }.to_owned();
         SandboxBody {
             kind: "docker".to_owned(),
-            network: if self.host.bridges.is_ok() { "bridge" } else { "none" }.to_owned(),
+            network: if self.host.networks.is_ok() { "veth" } else { "none" }.to_owned(),
             limits: grade(self.host.counted),
             disk: grade(self.host.disks.is_some()),
         }
@@ -174,19 +184,19 @@ impl Sandbox {
 
     /// Starts a job; returns when its program runs.
     pub(super) async fn start(&self, job: JobSpec) -> Result<RunningJob, SandboxError> {
-        let slot = self.host.slots.get(job.slot as usize);
-        let slot = slot.ok_or_else(|| SandboxError::Refused(format!("there is no slot {}", job.slot)))?;
-        let slot = Arc::clone(slot).lock_owned().await;
-        job::start(Arc::clone(&self.host), slot, job).await
+        slot::start(Arc::clone(&self.host), job).await
     }
 
     /// Gives back what the machine lent. Jobs must have ended.
     pub(super) async fn close(self) {
+        self.host.closing.cancel();
         for slot in &self.host.slots {
-            let _ = slot.lock().await; // until its last container is gone
+            slot.close().await;
         }
-        if let Ok(bridges) = &self.host.bridges {
-            bridges.close(&self.host.engine).await;
+        self.host.tracker.close();
+        self.host.tracker.wait().await; // until the last container is gone
+        if let Ok(networks) = &self.host.networks {
+            networks.close().await;
         }
         if let Some(disks) = &self.host.disks {
             disks.close();
@@ -207,6 +217,9 @@ impl Host {
 
     /// The image of this name.
     async fn image(&self, name: &str) -> Result<Image, SandboxError> {
+        if let Some(seen) = self.images.seen(name) {
+            return Ok(seen);
+        }
         let found = self.engine.image(name).await?;
         let id = found.as_ref().and_then(|found| found.id.clone());
         let id = id.ok_or_else(|| {
@@ -214,7 +227,9 @@ impl Host {
         })?;
         let digest = found.as_ref().and_then(|found| found.repo_digests.as_ref()?.first().cloned());
         let environment = found.and_then(|found| found.config?.env).unwrap_or_default();
-        Ok(Image { id, digest, environment })
+        let image = Image { id, digest, environment };
+        self.images.note(&image);
+        Ok(image)
     }
 
     /// What the image says of itself.
@@ -235,6 +250,12 @@ impl Host {
     fn user(&self, slot: u32) -> (u32, u32) {
         let own = (nix::unistd::Uid::effective().as_raw(), nix::unistd::Gid::effective().as_raw());
         self.instance.job_uid(slot).unwrap_or(own)
+    }
+
+    /// What a container of a slot is called until its job comes.
+    fn name_ahead(&self, slot: u32) -> String {
+        let number = self.ahead.fetch_add(1, Ordering::Relaxed);
+        format!("rgrid-waits-{}-{}-{slot}-{number}", std::process::id(), self.instance.number())
     }
 
     /// The folder of a slot's small files.

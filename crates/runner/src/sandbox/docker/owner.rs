@@ -1,4 +1,4 @@
-//! Whose a container or network is: a process of this machine, by its number and its start, in a label. What is of a
+//! Whose a container is: a process of this machine, by its number and its start, in a label. What is of a
 //! runner that has ended is removed by the next one to start, whosever that is.
 
 use std::fs;
@@ -43,11 +43,6 @@ pub(super) async fn remove_left_over(engine: &Engine) -> Result<(), SandboxError
         if has_ended(&owner) {
             tracing::info!(id, owner, "removing a container of a runner that was killed");
             engine.remove(&id).await?;
-        }
-    }
-    for (name, owner) in engine.networks_with(LABEL).await? {
-        if has_ended(&owner) {
-            engine.remove_network(&name).await?;
         }
     }
     Ok(())

@@ -113,11 +113,6 @@ impl Disks {
         path.starts_with(&self.folder)
     }
 
-    /// Where the one is mounted on which something lies.
-    pub(in super::super) fn point_of(&self, path: &Path) -> Option<PathBuf> {
-        Some(self.folder.join(path.strip_prefix(&self.folder).ok()?.components().next()?))
-    }
-
     /// The folder on the machine's own disk in which all of them are.
     pub(in super::super) fn folder(&self) -> &Path {
         &self.folder

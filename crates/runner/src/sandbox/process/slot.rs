@@ -99,7 +99,7 @@ impl Occupied {
             self.slot.close().await;
             self.slot.network = Some(self.machine.network.open(self.number).await?);
         }
-        let resolver = self.slot.network.as_ref().map_or("", |network| network.resolver.as_str());
+        let resolver = self.slot.network.as_ref().map_or("", SlotNetwork::resolver);
         self.slot.etc.set_resolver(resolver).map_err(SandboxError::system("write resolv.conf"))
     }
 

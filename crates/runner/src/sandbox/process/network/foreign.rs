@@ -24,7 +24,7 @@ fn exceptions() -> [Vec<String>; 2] {
 }
 
 /// Makes the exceptions where they are needed and not there yet.
-pub(in super::super::super) async fn let_through() {
+pub(super) async fn let_through() {
     for tool in TOOLS {
         let Some(listed) = output(tool, &["-w", "-S", "FORWARD"]).await else { continue };
         if !listed.lines().any(|line| line == "-P FORWARD DROP") {

@@ -19,9 +19,9 @@ use super::instance::Instance;
 use super::kernel::{self, Entry};
 use crate::guards;
 
-pub(in super::super) mod foreign;
+mod foreign;
 pub(super) mod pasta;
-pub(in super::super) mod rules;
+mod rules;
 pub(in super::super) mod veth;
 
 /// Never reachable: this network, loopback, link-local (with the metadata service), multicast, reserved.
@@ -54,11 +54,11 @@ pub(super) enum Network {
 
 /// A namespace that is ready for one job.
 #[derive(Debug)]
-pub(super) struct SlotNetwork {
+pub(in super::super) struct SlotNetwork {
     /// What is entered before bubblewrap starts.
     namespaces: Vec<(OwnedFd, libc::c_int)>,
     /// What `resolv.conf` says inside.
-    pub(super) resolver: String,
+    resolver: String,
     /// What must live as long.
     held: Option<pasta::Held>,
     /// What it was made for; when this changes it is made anew.
@@ -129,8 +129,13 @@ impl Network {
 
 impl SlotNetwork {
     /// Whether the host is still as it was when this was made.
-    pub(super) fn is_current(&self) -> bool {
+    pub(in super::super) fn is_current(&self) -> bool {
         self.seen == Seen::now()
+    }
+
+    /// What `resolv.conf` says inside.
+    pub(in super::super) fn resolver(&self) -> &str {
+        &self.resolver
     }
 
     /// Whether no packet was ever sent in it, not even on its loopback: then nothing of a job can be left there.
@@ -224,7 +229,7 @@ pub(super) fn addresses_in(trie: &str, six: &str) -> Vec<IpAddr> {
 }
 
 /// The lines of `resolv.conf` that matter, and its servers. A stub on the loopback is replaced by what stands behind it.
-pub(in super::super) fn host_resolver() -> (String, Vec<IpAddr>) {
+fn host_resolver() -> (String, Vec<IpAddr>) {
     let mut text = fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
     let servers = |text: &str| -> Vec<IpAddr> {
         text.lines().filter_map(|line| line.strip_prefix("nameserver")?.trim().parse().ok()).collect()

@@ -20,16 +20,16 @@ const FIRST_V6: Ipv6Addr = Ipv6Addr::new(0xfd72, 0x6772, 0x6964, 0, 0, 0, 0, 0);
 const RUNNER_V4_PREFIX: u32 = 32 - 2 - SLOTS_MAX.ilog2();
 const RUNNER_V6_PREFIX: u32 = 64 - SLOTS_MAX.ilog2();
 /// Every runner's interfaces begin so.
-pub(in super::super::super) const INTERFACE: &str = "rgrid";
+pub(super) const INTERFACE: &str = "rgrid";
 
 /// The addresses of a slot: the host's end and the job's.
-pub(in super::super::super) struct Addresses {
-    pub(in super::super::super) v4: (Ipv4Addr, Ipv4Addr),
-    pub(in super::super::super) v6: (Ipv6Addr, Ipv6Addr),
+pub(super) struct Addresses {
+    pub(super) v4: (Ipv4Addr, Ipv4Addr),
+    pub(super) v6: (Ipv6Addr, Ipv6Addr),
 }
 
 /// Those of the slot with this number among all runners of the machine.
-pub(in super::super::super) fn addresses(number: u32) -> Addresses {
+pub(super) fn addresses(number: u32) -> Addresses {
     let v4 = FIRST_V4.to_bits() + number * 4;
     let v6 = FIRST_V6.to_bits() + (u128::from(number) << 64);
     Addresses {
@@ -40,7 +40,7 @@ pub(in super::super::super) fn addresses(number: u32) -> Addresses {
 
 /// The rules of one runner.
 #[derive(Debug)]
-pub(in super::super::super) struct Rules {
+pub(super) struct Rules {
     table: String,
     first: u32,
     /// Behind which jobs are.
@@ -51,18 +51,14 @@ pub(in super::super::super) struct Rules {
 }
 
 impl Rules {
-    pub(in super::super::super) fn new(
-        config: &SandboxConfig,
-        instance: &Instance,
-        interfaces: Vec<String>,
-    ) -> Self {
+    pub(super) fn new(config: &SandboxConfig, instance: &Instance, interfaces: Vec<String>) -> Self {
         let first = instance.slot_number(0);
         let config = config.clone();
         Self { table: table(instance), first, interfaces, config, applied: Mutex::default() }
     }
 
     /// Replaces the table, when what it must say has changed.
-    pub(in super::super::super) async fn apply(&self, servers: &[IpAddr]) -> Result<(), SandboxError> {
+    pub(super) async fn apply(&self, servers: &[IpAddr]) -> Result<(), SandboxError> {
         let rules = self.text(servers);
         let mut applied = self.applied.lock().await;
         if *applied == rules {
@@ -76,7 +72,7 @@ impl Rules {
     }
 
     /// Removes the table.
-    pub(in super::super::super) async fn remove(&self) {
+    pub(super) async fn remove(&self) {
         if let Err(error) = run("nft", &["delete", "table", "inet", &self.table], "", Entry::default()).await
         {
             tracing::warn!(%error, "the network rules stay behind until the next start");
@@ -158,7 +154,7 @@ pub(super) async fn clean_up(killed: &Instance) -> Result<(), SandboxError> {
 }
 
 /// Lets what is behind an interface be sent on to the host's own name server.
-pub(in super::super::super) fn let_reach_stub(interface: &str) -> Result<(), SandboxError> {
+pub(super) fn let_reach_stub(interface: &str) -> Result<(), SandboxError> {
     let file = format!("/proc/sys/net/ipv4/conf/{interface}/route_localnet");
     fs::write(&file, "1").map_err(SandboxError::system(format!("write {file}")))
 }

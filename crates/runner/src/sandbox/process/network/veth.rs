@@ -56,12 +56,21 @@ impl Veth {
 
     /// Makes a slot's namespace.
     pub(in super::super) async fn open(&self, slot: u32) -> Result<SlotNetwork, SandboxError> {
+        let namespace = new_namespace().map_err(SandboxError::system("make a network namespace"))?;
+        self.open_in(slot, namespace).await
+    }
+
+    /// Connects a namespace in which there is nothing but its loopback; whatever had the slot's network has it no more.
+    pub(in super::super::super) async fn open_in(
+        &self,
+        slot: u32,
+        namespace: OwnedFd,
+    ) -> Result<SlotNetwork, SandboxError> {
         let seen = Seen::now();
         let (options, servers) = host_resolver();
         self.rules.apply(&servers).await?;
         foreign::let_through().await; // not once for all: Docker may start later than we
         self.remove_interface(slot).await?;
-        let namespace = new_namespace().map_err(SandboxError::system("make a network namespace"))?;
         let Addresses { v4, v6 } = addresses(self.first + slot);
         let name = self.interface(slot);
         let inherited = namespace.try_clone().map_err(SandboxError::system("copy a descriptor"))?;
@@ -75,6 +84,7 @@ impl Veth {
         let mut inside =
             format!("link set lo up\nlink set eth0 addrgenmode none\naddress add {}/30 dev eth0\n", v4.1);
         if self.v6 {
+            let_have_v6(&namespace).map_err(SandboxError::system("turn IPv6 on"))?;
             let _ = writeln!(outside, "address add {}/64 dev {name} nodad", v6.0);
             let _ = writeln!(inside, "address add {}/64 dev eth0 nodad", v6.1);
         }
@@ -149,6 +159,24 @@ fn new_namespace() -> std::io::Result<OwnedFd> {
     made.join().map_err(|_| std::io::Error::other("the thread that makes a namespace panicked"))?
 }
 
+/// Turns IPv6 on where whoever made the namespace has turned it off.
+fn let_have_v6(namespace: &OwnedFd) -> std::io::Result<()> {
+    std::thread::scope(|scope| {
+        // The settings are those of who looks, and a thread that entered is of no other use.
+        let inside = scope.spawn(|| {
+            nix::sched::setns(namespace, nix::sched::CloneFlags::CLONE_NEWNET)?;
+            for which in ["all", "default"] {
+                let file = format!("/proc/sys/net/ipv6/conf/{which}/disable_ipv6");
+                if fs::read_to_string(&file)?.trim() != "0" {
+                    fs::write(&file, "0")?;
+                }
+            }
+            Ok(())
+        });
+        inside.join().map_err(|_| std::io::Error::other("the thread in a namespace panicked"))?
+    })
+}
+
 fn interface_exists(name: &str) -> bool {
     // Not /sys/class/net: that shows the namespace of whoever mounted it.
     let listed = fs::read_to_string("/proc/thread-self/net/dev").unwrap_or_default();
@@ -156,7 +184,7 @@ fn interface_exists(name: &str) -> bool {
 }
 
 /// The largest packet on the host's default route.
-pub(in super::super::super) fn mtu() -> Option<String> {
+fn mtu() -> Option<String> {
     let routes = fs::read_to_string("/proc/thread-self/net/route").ok()?;
     let device = routes.lines().skip(1).find_map(|line| {
         let mut words = line.split_whitespace();
@@ -167,7 +195,7 @@ pub(in super::super::super) fn mtu() -> Option<String> {
 }
 
 /// Whether the host has a route for IPv6.
-pub(in super::super::super) fn has_default_route_v6() -> bool {
+fn has_default_route_v6() -> bool {
     let routes = fs::read_to_string("/proc/thread-self/net/ipv6_route").unwrap_or_default();
     let nowhere = "0".repeat(32);
     routes.lines().any(|line| {
@@ -177,7 +205,7 @@ pub(in super::super::super) fn has_default_route_v6() -> bool {
 }
 
 /// Lets the host forward. Interfaces that learn their IPv6 routes from a router go on doing so.
-pub(in super::super::super) fn turn_on_routing(v6: bool) -> Result<(), SandboxError> {
+fn turn_on_routing(v6: bool) -> Result<(), SandboxError> {
     set("/proc/sys/net/ipv4/ip_forward", "1")?;
     if !v6 {
         return Ok(());
