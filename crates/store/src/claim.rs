@@ -121,6 +121,7 @@ impl Store {
         let taken = take(&mut transaction, &heads, &placed).await?;
         transaction.commit().await?;
         self.retire_lanes_when_due();
+        self.renew_generation_when_due(taken.len());
         Ok(Claims { claimed: self.claimed(taken).await?, barren: Vec::new() })
     }
 

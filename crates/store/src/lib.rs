@@ -20,6 +20,7 @@ pub mod fleet;
 pub mod follows;
 #[doc(hidden)]
 pub mod fuzzing;
+mod generation;
 mod guards;
 pub mod idempotency;
 pub mod keys;
@@ -104,6 +105,8 @@ struct Inner {
     grid_id: OnceCell<GridId>,
     /// When this process last looked for empty lanes, in milliseconds of Unix time.
     lanes_retired_ms: AtomicU64,
+    /// The generation of what runs.
+    generation: generation::Generation,
 }
 
 impl Store {
@@ -128,6 +131,7 @@ impl Store {
                 notifier,
                 grid_id: OnceCell::new(),
                 lanes_retired_ms: AtomicU64::new(0),
+                generation: generation::Generation::default(),
             }),
         })
     }
@@ -168,6 +172,10 @@ impl Store {
     /// Closes the pool; what runs may end first.
     pub async fn close(&self) {
         self.inner.pool.close().await;
+    }
+
+    pub(crate) fn generation(&self) -> &generation::Generation {
+        &self.inner.generation
     }
 
     pub(crate) fn pool(&self) -> &PgPool {

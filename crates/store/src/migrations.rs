@@ -22,6 +22,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (10, "dependencies", include_str!("../migrations/0010_dependencies.sql")),
     (11, "preparing", include_str!("../migrations/0011_preparing.sql")),
     (13, "docker", include_str!("../migrations/0013_docker.sql")),
+    (20, "running generation", include_str!("../migrations/0020_running_generation.sql")),
 ];
 
 /// SQLSTATE of a table that is not there: sqlx's own, before the first migration.

@@ -3,6 +3,7 @@ select 'execution' as what, 'pending' as status, count(*) as number from executi
 union all
 select 'execution', 'queued', count(*) from queue
 union all
-select 'execution', 'running', count(*) from attempts where state = 'running'
+select 'execution', 'running', count(*) from attempts
+where generation = (select number from running_generation) and state = 'running'
 union all
 select 'worker', status, count(*) from workers where status <> 'terminated' group by status

@@ -22,7 +22,8 @@ offer as (
 ),
 account as materialized (
     select w.account_id, (
-        select count(*)::integer from attempts r where r.account_id = w.account_id and r.state = 'running'
+        select count(*)::integer from attempts r where r.generation = (select number from running_generation)
+            and r.account_id = w.account_id and r.state = 'running'
     ) as running
     from waiting_account w
     where w.account_id is not null
@@ -38,7 +39,8 @@ chosen as (
             left join batches b on b.id = l.batch_id
             cross join lateral (
                 select count(*)::integer from attempts r
-                where r.account_id = l.account_id and r.batch_id = l.batch_id and r.state = 'running'
+                where r.generation = (select number from running_generation) and r.account_id = l.account_id
+                    and r.batch_id = l.batch_id and r.state = 'running'
             ) r
             where l.account_id = a.account_id and l.head_age is not null
                 and (b.parallel is null or b.parallel > r.count)
@@ -59,7 +61,8 @@ chosen as (
             left join batches b on b.id = l.batch_id
             cross join lateral (
                 select count(*)::integer from attempts r
-                where r.account_id = l.account_id and r.batch_id = l.batch_id and r.state = 'running'
+                where r.generation = (select number from running_generation) and r.account_id = l.account_id
+                    and r.batch_id = l.batch_id and r.state = 'running'
             ) r
             where l.account_id = a.account_id
                 and l.head_age < now() - make_interval(secs => $6::bigint / 1000.0)

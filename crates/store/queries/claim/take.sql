@@ -24,9 +24,10 @@ busy as (
 ),
 attempt as (
     insert into attempts (execution_id, number, worker_id, account_id, batch_id, cpu_millis, memory_bytes, disk_bytes,
-        placed_by, token_sha256, claimed_at, lease_until)
+        placed_by, token_sha256, claimed_at, lease_until, generation)
     select id, attempt, worker_id, account_id, batch_id, cpu_millis, memory_bytes, disk_bytes, $7, token_sha256,
-        clock_timestamp(), clock_timestamp() + make_interval(secs => $8::bigint / 1000.0)
+        clock_timestamp(), clock_timestamp() + make_interval(secs => $8::bigint / 1000.0),
+        (select number from running_generation)
     from started
     returning execution_id, number, worker_id, placed_by, claimed_at, directive_version
 )

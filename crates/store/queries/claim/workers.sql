@@ -7,6 +7,6 @@ cross join lateral (
     select count(*), coalesce(sum(a.cpu_millis), 0)::bigint as cpu_millis,
         coalesce(sum(a.memory_bytes), 0)::bigint as memory_bytes, coalesce(sum(a.disk_bytes), 0)::bigint as disk_bytes
     from attempts a
-    where a.worker_id = w.id and a.state = 'running'
+    where a.generation = (select number from running_generation) and a.worker_id = w.id and a.state = 'running'
 ) held
 where w.id = any($1) and w.status = 'active'

@@ -12,7 +12,8 @@ select
         select coalesce(sum(greatest(w.slots - held.count, 0)), 0)
         from workers w
         cross join lateral (
-            select count(*) from attempts a where a.worker_id = w.id and a.state = 'running'
+            select count(*) from attempts a
+            where a.generation = (select number from running_generation) and a.worker_id = w.id and a.state = 'running'
         ) held
         where w.status = 'active'
     )::bigint as slots_free,
@@ -25,8 +26,11 @@ select
         select b.parallel
         from batches b
         where b.id = e.batch_id
-            and b.parallel <= (select count(*) from attempts a where a.account_id = e.account_id and a.batch_id = b.id
-                and a.state = 'running')
+            and b.parallel <= (
+                select count(*) from attempts a
+                where a.generation = (select number from running_generation) and a.account_id = e.account_id
+                    and a.batch_id = b.id and a.state = 'running'
+            )
     ) as batch_limit,
     (
         -- The newest worker, if it never joined: what kept it from that keeps the next one too.

@@ -3,11 +3,15 @@ select
     now() as now,
     (select count(*) from executions where status = 'pending')
         + (select count(*) from (select from queue limit $1) waiting)
-        + (select count(*) from attempts where state = 'running') as open_executions,
+        + (
+            select count(*) from attempts
+            where generation = (select number from running_generation) and state = 'running'
+        ) as open_executions,
     (
         -- Not a join: it must never begin at the executions.
         select count(*) from attempts a
-        where a.state = 'running' and (select e.followed_until > now() from executions e where e.id = a.execution_id)
+        where a.generation = (select number from running_generation) and a.state = 'running'
+            and (select e.followed_until > now() from executions e where e.id = a.execution_id)
     ) as followed_executions,
     greatest(
         (select max(created_at) from (select created_at from executions order by id desc limit 1) newest),

@@ -1,6 +1,9 @@
 -- Reads what waits and limits would let run, per lane, counted to $1, of the $2 lanes that wait longest.
 with running as materialized (
-    select batch_id, count(*) as count from attempts where state = 'running' and batch_id is not null group by batch_id
+    select batch_id, count(*) as count
+    from attempts
+    where generation = (select number from running_generation) and state = 'running' and batch_id is not null
+    group by batch_id
 )
 select l.account_id, l.batch_id, l.priority, l.cpu_millis, l.memory_bytes, l.disk_bytes, waiting.count, waiting.oldest
 from lanes l

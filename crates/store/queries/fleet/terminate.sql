@@ -3,4 +3,7 @@
 update workers w set status = $2, status_since = now(), credential_sha256 = null,
     reason = case when w.status in ('dead', 'failed') then w.reason else $3 end
 where w.id = $1 and w.status = any($4)
-    and not exists (select from attempts a where a.worker_id = w.id and a.state = 'running')
+    and not exists (
+        select from attempts a
+        where a.generation = (select number from running_generation) and a.worker_id = w.id and a.state = 'running'
+    )

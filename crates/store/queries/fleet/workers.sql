@@ -15,7 +15,7 @@ left join lateral (
         max(a.claimed_at + make_interval(secs => (e.timeout_ms + e.grace_ms + $1::bigint) / 1000.0)) as deadline
     from attempts a
     join executions e on e.id = a.execution_id
-    where a.worker_id = w.id and a.state = 'running'
+    where a.generation = (select number from running_generation) and a.worker_id = w.id and a.state = 'running'
 ) held on true
 where w.status <> 'terminated'
 order by w.id

@@ -124,6 +124,25 @@ async fn claimers_at_once_never_pass_the_limit_of_a_batch() {
 }
 
 #[tokio::test]
+async fn what_runs_counts_in_the_next_generation_too_and_what_ended_does_not() {
+    let stage = Stage::new().await;
+    let batch = batch(&stage, stage.account, 1, 3).await;
+    stage.queue(stage.account, Some(batch), 20).await;
+    let (worker, other) = (stage.joined().await, stage.joined().await);
+    let claimed = stage.store.claim(&[poll(worker, 9)]).await.unwrap();
+    assert_eq!(claimed.len(), 3);
+    stage.store.finish(&auth(&claimed[0]), &finish(Outcome::Exited { code: 0 }), [0; 32]).await.unwrap();
+    assert_eq!(stage.store.renew_generation().await.unwrap(), 2);
+    assert_eq!(stage.store.claim(&[poll(other, 9)]).await.unwrap().len(), 1);
+    assert_eq!(stage.store.renew_generation().await.unwrap(), 3);
+    // Neither the batch's limit nor what a worker holds is forgotten.
+    assert_eq!(stage.store.claim(&[poll(other, 9)]).await.unwrap().len(), 0);
+    let running: Vec<u32> =
+        stage.store.workers().await.unwrap().iter().map(|worker| worker.running).collect();
+    assert_eq!(running, [2, 1]);
+}
+
+#[tokio::test]
 async fn a_capped_batch_ahead_does_not_hold_up_others() {
     let stage = Stage::new().await;
     let capped = batch(&stage, stage.account, 1, 1).await;

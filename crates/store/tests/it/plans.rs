@@ -75,7 +75,7 @@ const COLD: [(&str, &str); 25] = [
 ];
 
 /// Tables of a row, or of a row a replica: an index would cost more than it gives.
-const TINY: [&str; 4] = ["grid", "api_outage", "api_beats", "leadership"];
+const TINY: [&str; 5] = ["grid", "api_outage", "api_beats", "leadership", "running_generation"];
 
 /// Walks from the start of a table or of an index that is not a partial one: query, what it walks through, and why that
 /// is short.

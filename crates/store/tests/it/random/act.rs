@@ -45,6 +45,7 @@ impl World {
             Step::HandBack { attempt } => self.hand_back(*attempt, waits).await,
             Step::Cancel { execution, stranger } => self.cancel(*execution, *stranger, waits).await,
             Step::Join => self.join().await,
+            Step::Carry => self.carry(waits).await,
             Step::Tick { seconds, beats } => self.tick(*seconds, *beats).await,
             Step::Resign { holder } => {
                 self.store().resign(&format!("orchestrator-{holder}")).await.unwrap();
@@ -357,6 +358,14 @@ impl World {
                 self.model = done;
             }
             None => self.settle_on(done).await,
+        }
+    }
+
+    async fn carry(&mut self, waits: Option<u32>) {
+        let store = self.store();
+        let running = self.model.executions.values().filter(|execution| execution.is_running()).count();
+        if let Some(carried) = self.call(waits, store.renew_generation()).await {
+            assert_eq!(carried.unwrap(), running as u64);
         }
     }
 

@@ -34,7 +34,8 @@ declare
     t record;
 begin
     for t in select tablename from pg_tables where schemaname = 'public'
-        and tablename not in ('_sqlx_migrations', 'grid', 'accounts', 'batches', 'api_outage', 'leadership')
+        and tablename not in ('_sqlx_migrations', 'grid', 'accounts', 'batches', 'api_outage', 'leadership',
+            'running_generation')
     loop
         execute format('delete from public.%I', t.tablename);
     end loop;
