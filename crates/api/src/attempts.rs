@@ -46,6 +46,11 @@ pub struct Finish {
     pub peak_memory_bytes: Option<u64>,
     /// CPU time that was used, in milliseconds.
     pub cpu_ms: Option<u64>,
+    /// Hash of what ran it: the exact Python, the system, the C library, the architecture, the image. Absent: nobody may
+    /// reuse its outputs.
+    #[schema(pattern = "^[0-9a-f]{64}$")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub platform: Option<String>,
 }
 
 /// The answer to a finish.

@@ -103,6 +103,10 @@ pub struct CreateExecution {
     #[schema(pattern = "^/", max_length = 4095)]
     #[serde(default)]
     pub interpreter: Option<String>,
+    /// Hash of what that interpreter is, with the packages that it sees: another one after each change of them.
+    #[schema(pattern = "^[0-9a-f]{64}$")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interpreter_state: Option<String>,
     /// Variables that the script sees; the values are kept encrypted and never shown.
     #[serde(default)]
     pub environment: BTreeMap<String, String>,
@@ -163,6 +167,13 @@ pub struct CreateExecution {
     /// What must be installed first; absent: nothing but the interpreter.
     #[serde(default)]
     pub dependencies: Option<DependenciesBody>,
+    /// True: an identical execution that has completed, and whose outputs are still here, is the answer; nothing runs.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub reuse: bool,
+    /// With `reuse` and `stdin`: hash of all that would be streamed.
+    #[schema(pattern = "^[0-9a-f]{64}$")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stdin_sha256: Option<String>,
 }
 
 /// A list of exit codes: the derived schema knows of no byte.
@@ -261,6 +272,11 @@ impl CreateExecution {
             inputs: self.inputs.iter().map(Input::try_from).collect::<Result<_, _>>()?,
             runtime: parsed("runtime", &self.runtime)?,
             interpreter: self.interpreter.as_deref().map(|path| parsed("interpreter", path)).transpose()?,
+            interpreter_state: self
+                .interpreter_state
+                .as_deref()
+                .map(|text| parsed("interpreter_state", text))
+                .transpose()?,
             environment: self.environment.clone(),
             stdin: self.stdin,
             wanted: Wanted {
@@ -291,6 +307,10 @@ pub struct Created {
     pub execution: Execution,
     /// What must be uploaded before it is queued.
     pub missing: Vec<Upload>,
+    /// True when it is an earlier one with the same script, inputs and surroundings, whose outputs are taken: nothing
+    /// runs. Only with `reuse`.
+    #[serde(default)]
+    pub reused: bool,
 }
 
 /// An execution.

@@ -128,7 +128,7 @@ pub struct LogPage {
 }
 
 /// The query of `POST /executions/{id}/stdin`; the body is the bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::IntoParams)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::IntoParams)]
 #[into_params(parameter_in = Query)]
 pub struct WriteStdin {
     /// Offset of the first byte of the body.
@@ -136,6 +136,10 @@ pub struct WriteStdin {
     /// True when nothing follows the body.
     #[serde(default)]
     pub eof: bool,
+    /// With `eof`: hash of all bytes, by which the same input is known again.
+    #[param(pattern = "^[0-9a-f]{64}$")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<String>,
 }
 
 /// The answer: bytes before `next` need not be sent again.

@@ -15,13 +15,14 @@ use crate::progress::Progress;
 use crate::session::{Connection, Session};
 use crate::terminal;
 
-/// Brings the files back and gives the exit code. `said` is what the person is told of the end.
+/// Brings the files back and gives the exit code. `said` is what the person is told of the end;
+/// `reused` says that it is an earlier execution that answers.
 pub(crate) async fn conclude<G: EmbeddedGrid>(
     session: &Session<'_, G>,
     connection: &Connection,
     execution: &Execution,
     (place, before): (&Place, &Before),
-    said: Option<Message>,
+    (said, reused): (Option<Message>, bool),
     signals: &mut Signals,
 ) -> Result<u8, Error> {
     let mut exit_code = execution.exit_code.unwrap_or(EXIT_GRID_FAILED);
@@ -60,7 +61,7 @@ pub(crate) async fn conclude<G: EmbeddedGrid>(
     if let Some(sentence) = ending::not_brought_back(&execution.not_brought_back) {
         session.notes.say(&sentence);
     }
-    terminal::print(&session.output().ended(execution, &texts(&report.written)));
+    terminal::print(&session.output().ended(execution, &texts(&report.written), reused));
     Ok(exit_code)
 }
 

@@ -43,6 +43,7 @@ impl Configuration {
         rows.extend(defaults.timeout.map(|time| ("timeout", format_duration(time))));
         rows.extend(defaults.retries.map(|number| ("retries", number.to_string())));
         rows.extend(defaults.network.map(|on| ("network", if on { "on" } else { "off" }.to_owned())));
+        rows.extend(defaults.reuse.then(|| ("reuse", "on".to_owned())));
         let lists = [
             ("input", &defaults.input),
             ("no input", &defaults.no_input),

@@ -26,6 +26,7 @@ mod pins;
 mod plan;
 mod progress;
 mod project;
+mod reuse;
 mod session;
 mod stdin;
 mod submission;

@@ -24,6 +24,7 @@ pub(crate) struct Defaults {
     pub include: Vec<String>,
     pub output: Vec<String>,
     pub network: Option<bool>,
+    pub reuse: bool,
 }
 
 #[derive(Deserialize)]
@@ -55,6 +56,8 @@ struct Table {
     #[serde(default)]
     output: Vec<String>,
     network: Option<bool>,
+    #[serde(default)]
+    reuse: bool,
 }
 
 /// The defaults of the nearest `pyproject.toml` in `folder` or above it.
@@ -97,6 +100,7 @@ fn parse(text: &str, path: &Path) -> Result<Defaults, Error> {
         include: table.include,
         output: here(table.output),
         network: table.network,
+        reuse: table.reuse,
     })
 }
 
@@ -148,6 +152,6 @@ mod tests {
     #[test]
     fn a_slip_is_named() {
         insta::assert_snapshot!(check("[tool.rgrid]\nmemory='much'").unwrap_err(), @r#"/p/pyproject.toml: tool.rgrid.memory: "much" is not a size such as 512M or 3G"#);
-        insta::assert_snapshot!(check("[tool.rgrid]\nmemry='3G'").unwrap_err(), @"/p/pyproject.toml: unknown field `memry`, expected one of `runtime`, `cpu`, `memory`, `disk`, `timeout`, `retries`, `input`, `no_input`, `include`, `output`, `network`");
+        insta::assert_snapshot!(check("[tool.rgrid]\nmemry='3G'").unwrap_err(), @"/p/pyproject.toml: unknown field `memry`, expected one of `runtime`, `cpu`, `memory`, `disk`, `timeout`, `retries`, `input`, `no_input`, `include`, `output`, `network`, `reuse`");
     }
 }

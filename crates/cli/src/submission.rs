@@ -22,6 +22,7 @@ use crate::pins;
 use crate::progress::Progress;
 use crate::project::{self, Defaults};
 use crate::session::{Connection, Session};
+use crate::stdin::Spooled;
 use crate::terminal::Terminal;
 use crate::upload;
 
@@ -38,6 +39,8 @@ pub(crate) struct Prepared {
     pub lock: Option<Lock>,
     /// The lock's hash, and where its bytes lie: not where it will lie in the workspace.
     pub lock_file: Option<(String, upload::Local)>,
+    /// Standard input, when it had to be read first.
+    pub spooled: Option<Spooled>,
 }
 
 /// The program and its own arguments, as typed.
@@ -126,9 +129,18 @@ pub(crate) async fn prepare<G: EmbeddedGrid>(
     };
     let mut body = body(args, &defaults, &discovery, &python, session.terminal, stdin)?;
     body.dependencies = lock.as_ref().map(dependencies_body);
+    // Elsewhere the worker's own Python serves, and says what it is.
+    let own = python.own.filter(|_| embedded);
+    body.interpreter_state = own.map(|own| dependencies::state_of(own, lock.is_none()).to_string());
+    body.reuse = (args.reuse || defaults.reuse) && !args.no_cache;
+    let spooled = match body.reuse && stdin && !args.dry_run {
+        true => Some(Spooled::read().await?),
+        false => None,
+    };
+    body.stdin_sha256 = spooled.as_ref().and_then(|spooled| spooled.sha256.clone());
     // What the grid would refuse is refused here, before a grid is started for it.
     body.parse().map_err(|refusal| Error::Submission { refusal })?;
-    Ok(Prepared { discovery, interpreter, body, lock, lock_file })
+    Ok(Prepared { discovery, interpreter, body, lock, lock_file, spooled })
 }
 
 /// The lock of what is wanted: the remembered one, else a new one, else, when no index answers, the remembered one
@@ -287,6 +299,9 @@ fn body(
         follow: !args.detach,
         umask: environment::umask(),
         dependencies: None,
+        interpreter_state: None,
+        reuse: false,
+        stdin_sha256: None,
     })
 }
 

@@ -38,8 +38,8 @@ pub(crate) struct Watch<'a> {
     pub show: Show,
     /// What Ctrl-C does.
     pub policy: OnInterrupt,
-    /// Stream our stdin to it.
-    pub stdin: bool,
+    /// Stream our stdin to it, from here.
+    pub stdin: Option<stdin::Source<'a>>,
 }
 
 /// Watches until the execution ends or the person leaves.
@@ -51,8 +51,9 @@ pub(crate) async fn watch<G: EmbeddedGrid>(
 ) -> Result<Watched, Error> {
     let Watch { id, cursor, show, policy, stdin } = watch;
     let mut following = std::pin::pin!(follow::follow(session, connection, id, cursor, show));
-    let mut pumping = std::pin::pin!(stdin::pump(connection, id, session.notes));
-    let mut pump_runs = stdin;
+    let mut pump_runs = stdin.is_some();
+    let source = stdin.unwrap_or(stdin::Source::Pipe);
+    let mut pumping = std::pin::pin!(stdin::pump(connection, id, source, session.notes));
     let mut cancelling = std::pin::pin!(cancel(connection, id));
     let (mut cancel_asked, mut cancel_runs) = (false, false);
     loop {

@@ -18,6 +18,7 @@ pub mod placement;
 pub mod quantity;
 pub mod requires_python;
 pub mod retry;
+pub mod reuse;
 pub mod runtime;
 pub mod secret;
 pub mod sizes;

@@ -127,6 +127,9 @@ pub struct Draft {
     pub runtime: Runtime,
     /// The user's own interpreter: used when the worker is the user's machine (the embedded grid), else ignored.
     pub interpreter: Option<AbsolutePath>,
+    /// Hash of what that interpreter is, with the packages that it sees: another one after each change of them. It only
+    /// decides whether two submissions are the same.
+    pub interpreter_state: Option<Sha256>,
     /// Variables that the script sees. The values are secrets.
     pub environment: BTreeMap<String, String>,
     /// True when stdin will be streamed.

@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use crate::blob_cache::BlobCache;
 use crate::causes::chain;
 use crate::environments::build::BuildError;
+use crate::environments::key;
 use crate::environments::obtain::{self, Began, ObtainError, Obtained, SHARE_PATIENCE};
 use crate::environments::{Environments, InUse};
 use crate::held::{Control, Holdings};
@@ -76,6 +77,7 @@ impl Ending {
             stderr_bytes: 0,
             peak_memory_bytes: None,
             cpu_ms: None,
+            platform: None,
         }))
     }
 
@@ -409,6 +411,7 @@ async fn run(
         stderr_bytes,
         peak_memory_bytes: end.peak_memory_bytes,
         cpu_ms: end.cpu_ms,
+        platform: Some(key::platform(&interpreter).to_string()),
     }))
 }
 

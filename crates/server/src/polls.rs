@@ -335,6 +335,7 @@ mod tests {
             inputs: Vec::new(),
             runtime: rgrid_core::runtime::DEFAULT_RUNTIME,
             interpreter: None,
+            interpreter_state: None,
             environment: BTreeMap::new(),
             stdin: false,
             wanted: Wanted::default(),

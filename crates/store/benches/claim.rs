@@ -100,6 +100,7 @@ async fn fill(database: &TestDatabase, account: AccountId, rows: u64, batches: u
         inputs: Vec::new(),
         runtime: rgrid_core::runtime::DEFAULT_RUNTIME,
         interpreter: None,
+        interpreter_state: None,
         environment: Default::default(),
         stdin: false,
         wanted: Default::default(),

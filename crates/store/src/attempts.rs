@@ -21,7 +21,7 @@ use crate::endings::{
 };
 use crate::notify::Nudge;
 use crate::row::{self, Columns};
-use crate::{Error, Result, Store, guards, outcome, queue, secret};
+use crate::{Error, Result, Store, combined_cache, guards, outcome, queue, secret};
 
 /// Where an attempt stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -136,6 +136,8 @@ pub struct FinishRow {
     pub peak_memory_bytes: Option<u64>,
     /// CPU time that was used, in milliseconds.
     pub cpu_ms: Option<u64>,
+    /// Hash of what ran it; `None`: its outputs answer no other submission.
+    pub platform: Option<Sha256>,
 }
 
 impl Store {
@@ -210,8 +212,12 @@ impl Store {
                 Status::Queued
             }
             Decision::End(outcome) => {
+                let streamed = combined_cache::streamed(&mut transaction, &execution).await?;
                 let status = end_execution(&mut transaction, execution.id, &outcome, Some(finish)).await?;
                 insert_outputs(&mut transaction, execution.id, &finish.outputs).await?;
+                if status == Status::Completed {
+                    combined_cache::keep(&mut transaction, &execution, finish.platform, streamed).await?;
+                }
                 status
             }
         };

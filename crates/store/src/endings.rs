@@ -13,6 +13,7 @@ use sqlx::types::Json;
 use sqlx::{PgConnection, Row};
 
 use crate::attempts::{AttemptAuth, AttemptState, FinishRow, OutputRow};
+use crate::combined_cache::Asked;
 use crate::executions::BlobName;
 use crate::logs::log_sizes;
 use crate::named_blobs::{self, BlobsHere};
@@ -28,6 +29,10 @@ pub(crate) struct LockedExecution {
     pub(crate) retries: u32,
     pub(crate) retry_on: Vec<u8>,
     pub(crate) cancelled_by: Option<CancelledBy>,
+    /// It is given standard input.
+    pub(crate) stdin: bool,
+    /// By what it answers another submission.
+    pub(crate) asked: Option<Asked>,
     /// Below these, or these, are its outputs.
     pub(crate) places: Vec<AbsolutePath>,
 }
@@ -49,6 +54,8 @@ pub(crate) async fn lock_execution(
         retries: row.number32("retries")?,
         retry_on: submissions::retry_on(&row)?,
         cancelled_by: cancelled_by.map(outcome::cancelled_by).transpose()?,
+        stdin: row.try_get("stdin")?,
+        asked: Asked::read(&row)?,
         places: row::all_parsed("output path", &row.try_get::<Vec<String>, _>("places")?)?,
     }))
 }

@@ -116,6 +116,11 @@ pub(crate) const INPUTS_HELD: Guard = guard("inputs-held", &[]);
 pub(crate) const ONE_BUILDER: Guard =
     guard("one-builder", &[("(c.build_until is null or", "(true or c.build_until is null or")]);
 
+// What answers another submission.
+pub(crate) const REUSE_SAME_PLATFORM: Guard =
+    guard("reuse-same-platform", &[("c.platform = (", "c.platform is distinct from (")]);
+pub(crate) const REUSE_OUTPUTS_HERE: Guard = guard("reuse-outputs-here", &[]);
+
 // The fleet.
 pub(crate) const DEAD_RECHECK: Guard = guard(
     "dead-recheck",

@@ -10,6 +10,7 @@ pub mod attempts;
 pub mod blobs;
 pub mod census;
 pub mod claim;
+mod combined_cache;
 mod dependencies;
 pub mod dependency_cache;
 pub mod directives;

@@ -7,6 +7,7 @@
 use bytes::Bytes;
 use rgrid_core::id::{AccountId, ExecutionId};
 use rgrid_core::limits;
+use rgrid_core::submission::Sha256;
 use sqlx::{PgConnection, Postgres, Row, Transaction};
 
 use crate::attempts::AttemptAuth;
@@ -31,6 +32,21 @@ pub struct StdinWritten {
     pub wanted: bool,
 }
 
+/// Whether bytes are the last ones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StdinEnd {
+    /// More may follow.
+    Open,
+    /// Nothing follows; with the hash of all there was, as far as the sender says it.
+    Here(Option<Sha256>),
+}
+
+impl From<bool> for StdinEnd {
+    fn from(eof: bool) -> Self {
+        if eof { Self::Here(None) } else { Self::Open }
+    }
+}
+
 /// What a read gave.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StdinRead {
@@ -50,16 +66,20 @@ pub(crate) async fn clear_stdin(connection: &mut PgConnection, execution: Execut
 }
 
 impl Store {
-    /// Takes bytes of stdin that start at `offset`: as many as there is room for, none of them twice. `eof` says that
-    /// nothing follows them.
+    /// Takes bytes of stdin that start at `offset`: as many as there is room for, none of them twice. `end` says
+    /// whether something follows them.
     pub async fn write_stdin(
         &self,
         account: AccountId,
         execution: ExecutionId,
         offset: u64,
         bytes: &[u8],
-        eof: bool,
+        end: impl Into<StdinEnd>,
     ) -> Result<StdinWritten> {
+        let (eof, sha256) = match end.into() {
+            StdinEnd::Open => (false, None),
+            StdinEnd::Here(sha256) => (true, sha256),
+        };
         let mut transaction = self.begin().await?;
         let Some(standing) = lock(&mut transaction, account, execution).await? else {
             return self.unwanted(account, execution).await;
@@ -85,7 +105,8 @@ impl Store {
         let next = standing.received + taken.len() as u64;
         let ends = standing.eof || (eof && taken.len() == fresh.len());
         if !taken.is_empty() || ends != standing.eof {
-            append(&mut transaction, execution, standing.received, taken, ends).await?;
+            let end = if ends { StdinEnd::Here(sha256) } else { StdinEnd::Open };
+            append(&mut transaction, execution, standing.received, taken, end).await?;
             transaction.commit().await?;
             self.nudge(Nudge::Logs);
         }
@@ -263,8 +284,12 @@ async fn append(
     execution: ExecutionId,
     start: u64,
     bytes: &[u8],
-    eof: bool,
+    end: StdinEnd,
 ) -> Result<()> {
+    let (eof, sha256) = match end {
+        StdinEnd::Open => (false, None),
+        StdinEnd::Here(sha256) => (true, sha256),
+    };
     let (mut starts, mut ends, mut chunks) = (Vec::new(), Vec::new(), Vec::new());
     let mut at = start;
     for chunk in bytes.chunks(CHUNK_BYTES) {
@@ -281,6 +306,7 @@ async fn append(
         .bind(starts)
         .bind(ends)
         .bind(chunks)
+        .bind(sha256.map(|sha256| sha256.0.to_vec()))
         .execute(&mut **transaction)
         .await?;
     Ok(())

@@ -88,6 +88,7 @@ impl Store {
             Some(dependencies) => self.seal(*account, *id, CREDENTIALS, &dependencies.credentials)?,
             None => None,
         };
+        let asked = self.asked(*account, submission);
         let (program_kind, program, argv0) = program_columns(&submission.program);
         sqlx::query(include_str!("../queries/executions/insert.sql"))
             .bind(id.to_string())
@@ -124,6 +125,10 @@ impl Store {
             .bind(dependencies.map(|dependencies| Json(dependencies::column(dependencies))))
             .bind(credentials.as_ref().map(|sealed| sealed.ciphertext.as_slice()))
             .bind(credentials.as_ref().map(|sealed| sealed.key_name.as_str()))
+            .bind(submission.interpreter_state.map(|state| state.0.to_vec()))
+            .bind(asked.as_ref().map(|asked| asked.place.0.to_vec()))
+            .bind(asked.as_ref().map(|asked| asked.question.0.to_vec()))
+            .bind(asked.as_ref().map(|asked| asked.key.0.to_vec()))
             .execute(connection)
             .await?;
         Ok(())
@@ -167,6 +172,10 @@ impl Store {
             inputs,
             runtime: row.text("runtime")?,
             interpreter: row.text_or_null("interpreter")?,
+            interpreter_state: row
+                .try_get::<Option<&[u8]>, _>("interpreter_state")?
+                .map(row::sha256)
+                .transpose()?,
             environment: self.open(row.text("account_id")?, id, row, &SEALED_ENVIRONMENT)?,
             stdin: row.try_get("stdin")?,
             wanted: wanted(row)?,
@@ -257,7 +266,7 @@ pub(crate) fn retry_on(row: &PgRow) -> Result<Vec<u8>> {
         .collect()
 }
 
-fn read_input(row: &PgRow) -> Result<Input> {
+pub(crate) fn read_input(row: &PgRow) -> Result<Input> {
     let kind = match row.try_get("entry")? {
         "file" => InputKind::File {
             sha256: row::sha256(row.try_get("sha256")?)?,

@@ -276,7 +276,7 @@ mod tests {
 
     #[test]
     fn options_of_a_later_version_are_known_by_name() {
-        for option in ["--secret K", "--reuse", "--max-cost 3", "--notify u", "--gpu"] {
+        for option in ["--secret K", "--max-cost 3", "--notify u", "--gpu"] {
             let words = shlex::split(&format!("rgrid run {option} s.py")).unwrap();
             let Command::Run(args) = Line::try_parse_from(words).unwrap().command else { panic!("{option}") };
             assert_eq!(args.later.first(), option.split(' ').next(), "{option}");

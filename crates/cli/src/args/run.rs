@@ -93,6 +93,12 @@ pub struct RunArgs {
     /// Print the execution's id and do not wait for it
     #[arg(long, short, help_heading = "The command")]
     pub(crate) detach: bool,
+    /// Take output and files of an identical run that has completed, and run nothing
+    #[arg(long, help_heading = "The command")]
+    pub(crate) reuse: bool,
+    /// Run it whatever ran before
+    #[arg(long, help_heading = "The command")]
+    pub(crate) no_cache: bool,
     /// What Ctrl-C does [default: cancel on this machine's own grid, else detach]
     #[arg(long, value_name = "WHAT", help_heading = "The command")]
     pub(crate) on_interrupt: Option<OnInterrupt>,
@@ -130,10 +136,6 @@ pub(crate) struct LaterOptions {
     #[arg(long, hide = true)]
     remote_only: bool,
     #[arg(long, hide = true)]
-    reuse: bool,
-    #[arg(long, hide = true)]
-    no_cache: bool,
-    #[arg(long, hide = true)]
     max_cost: Option<String>,
     #[arg(long, hide = true)]
     notify: Option<String>,
@@ -147,8 +149,6 @@ impl LaterOptions {
         [
             (!self.secret.is_empty(), "--secret"),
             (self.remote_only, "--remote-only"),
-            (self.reuse, "--reuse"),
-            (self.no_cache, "--no-cache"),
             (self.max_cost.is_some(), "--max-cost"),
             (self.notify.is_some(), "--notify"),
             (self.gpu, "--gpu"),

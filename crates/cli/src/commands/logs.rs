@@ -32,11 +32,11 @@ pub(super) async fn logs<G: EmbeddedGrid>(args: LogsArgs, session: &Session<'_, 
     if !args.follow {
         return Ok(0);
     }
-    let what = Watch { id: &execution.id, cursor, show, policy: OnInterrupt::Detach, stdin: false };
+    let what = Watch { id: &execution.id, cursor, show, policy: OnInterrupt::Detach, stdin: None };
     match watch(session, &connection, what, &mut Signals::install()).await? {
         Watched::Ended { execution, .. } => {
             if session.globals.json {
-                terminal::write_stderr(&session.output().ended(&execution, &[]));
+                terminal::write_stderr(&session.output().ended(&execution, &[], false));
             }
             Ok(execution.exit_code.unwrap_or(EXIT_GRID_FAILED))
         }

@@ -30,7 +30,7 @@ pub(super) async fn retry<G: EmbeddedGrid>(args: RetryArgs, session: &Session<'_
         return Err(Error::InputsGone { id: args.id });
     }
     if args.detach {
-        terminal::print(&session.output().submitted(&created.execution));
+        terminal::print(&session.output().submitted(&created.execution, false));
         return Ok(0);
     }
     let place = match place(&created.execution, None) {
@@ -45,11 +45,11 @@ pub(super) async fn retry<G: EmbeddedGrid>(args: RetryArgs, session: &Session<'_
     let mut signals = Signals::install();
     let show = if session.globals.json { Show::BothOnStderr } else { Show::Both };
     let policy = if connection.embedded { OnInterrupt::Cancel } else { OnInterrupt::Detach };
-    let what = Watch { id: &id, cursor: Cursor::default(), show, policy, stdin: false };
+    let what = Watch { id: &id, cursor: Cursor::default(), show, policy, stdin: None };
     let Watched::Ended { execution, .. } = watch(session, &connection, what, &mut signals).await? else {
         return Ok(EXIT_INTERRUPTED);
     };
     let said = ending::sentence(&execution).map(|what| Message { what, next: Vec::new() });
     let before = before(&connection, &execution).await?;
-    conclude(session, &connection, &execution, (&place, &before), said, &mut signals).await
+    conclude(session, &connection, &execution, (&place, &before), (said, false), &mut signals).await
 }

@@ -25,7 +25,7 @@ use crate::session::{Connection, Session};
 use crate::submission::{self, Prepared};
 use crate::terminal::{self, shown};
 use crate::watch::{self, Watch, Watched};
-use crate::{ask, stdin, upload};
+use crate::{ask, reuse, stdin, upload};
 
 pub(super) async fn run<G: EmbeddedGrid>(args: RunArgs, session: &Session<'_, G>) -> Result<u8, Error> {
     if let Some(option) = args.later.first() {
@@ -49,13 +49,23 @@ pub(super) async fn run<G: EmbeddedGrid>(args: RunArgs, session: &Session<'_, G>
     let mut signals = Signals::install();
     let created = submission::submit(session, &connection, &prepared.body).await?;
     let id = created.execution.id.as_str();
+    if created.reused {
+        session.notes.say(&shown(&reuse::sentence(&created.execution, chrono::Utc::now())));
+    }
     if !created.missing.is_empty() {
         hand_over(&args, session, &connection, &prepared, &created, &mut signals).await?;
     }
     if args.detach {
-        terminal::print(&session.output().submitted(&created.execution));
+        terminal::print(&session.output().submitted(&created.execution, created.reused));
         return Ok(0);
     }
+    // Of one that has ended nothing is left to cancel or to feed.
+    let policy = match created.reused {
+        true => OnInterrupt::Detach,
+        false => args.on_interrupt.unwrap_or(default_policy(&connection)),
+    };
+    let source = prepared.spooled.as_ref().map_or(stdin::Source::Pipe, stdin::Spooled::source);
+    let stdin = (with_stdin && !created.reused).then_some(source);
     let watched = watch::watch(
         session,
         &connection,
@@ -63,8 +73,8 @@ pub(super) async fn run<G: EmbeddedGrid>(args: RunArgs, session: &Session<'_, G>
             id,
             cursor: Cursor::default(),
             show: if session.globals.json { Show::BothOnStderr } else { Show::Both },
-            policy: args.on_interrupt.unwrap_or(default_policy(&connection)),
-            stdin: with_stdin,
+            policy,
+            stdin,
         },
         &mut signals,
     )
@@ -84,7 +94,7 @@ pub(super) async fn run<G: EmbeddedGrid>(args: RunArgs, session: &Session<'_, G>
     };
     let place = place(&args, &prepared.discovery);
     let before = Before { sent: sent(&prepared.discovery), submitted };
-    conclude(session, &connection, &execution, (&place, &before), said, &mut signals).await
+    conclude(session, &connection, &execution, (&place, &before), (said, created.reused), &mut signals).await
 }
 
 /// On this machine's own grid Ctrl-C ends the script, as it would without us; elsewhere it lets go of it.
@@ -101,7 +111,7 @@ fn typed(args: &RunArgs) -> Typed {
 
 fn dry_run<G: EmbeddedGrid>(prepared: Prepared, session: &Session<'_, G>) -> Result<u8, Error> {
     let (origin, _) = Wishes::look(session.globals.profile.as_deref()).choose()?;
-    let Prepared { discovery, interpreter, body, lock, lock_file: _ } = prepared;
+    let Prepared { discovery, interpreter, body, lock, lock_file: _, spooled: _ } = prepared;
     let mut warnings = discovery.warnings.clone();
     warnings.extend(lock.iter().flat_map(|lock| lock.warnings.clone()));
     let plan = Plan { discovery, interpreter, body, lock, embedded: origin == Origin::Embedded };

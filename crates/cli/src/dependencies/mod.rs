@@ -27,7 +27,8 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use rgrid_core::dependencies::LOCK_PATH;
-use rgrid_core::submission::Program;
+use rgrid_core::submission::{Program, Sha256};
+use sha2::Digest as _;
 
 use crate::discovery::interpreter::{Interpreter, Source};
 use crate::discovery::{Discovery, Reason, is_of_standard_library};
@@ -347,6 +348,15 @@ fn named(mut pin: pin::Pin) -> pin::Pin {
         pin.name = local::name_of(path).unwrap_or_default();
     }
     pin
+}
+
+/// Hash of what a person's own Python is: another one after each change of its program, and with `packages` after each
+/// time that something was installed or removed.
+pub(crate) fn state_of(interpreter: &Interpreter, packages: bool) -> Sha256 {
+    let mut hash = sha2::Sha256::new_with_prefix(interpreter.fingerprint());
+    let folders = if packages { installed::folders(interpreter) } else { Vec::new() };
+    hash.update(format!("{:?}", installed::state(&folders)));
+    Sha256(hash.finalize().into())
 }
 
 /// Where the lock lies in the workspace.

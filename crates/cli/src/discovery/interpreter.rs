@@ -77,6 +77,11 @@ impl Interpreter {
     pub fn runtime(&self) -> Option<Python> {
         Python::new(self.minor)
     }
+
+    /// What its program and the settings of its environment are now, as bytes: others after each change of them.
+    pub(crate) fn fingerprint(&self) -> Vec<u8> {
+        State::of(&self.path).and_then(|state| serde_json::to_vec(&state).ok()).unwrap_or_default()
+    }
 }
 
 /// Why there is no interpreter.

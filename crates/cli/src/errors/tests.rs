@@ -105,7 +105,7 @@ fn before_it_runs() -> Vec<(&'static str, Error)> {
                 argument: Some("/home/ann".to_owned()),
             }),
         ),
-        ("an option of a later version", Error::NotInThisVersion { option: "--reuse" }),
+        ("an option of a later version", Error::NotInThisVersion { option: "--notify" }),
         ("no GPU", Error::NotInThisVersion { option: "--gpu" }),
         (
             "a variable that is not set",

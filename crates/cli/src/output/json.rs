@@ -42,6 +42,14 @@ fn printable(text: String) -> String {
     out
 }
 
+/// Which earlier execution is the answer, and since when; null when this one ran.
+fn reused_from(execution: &Execution, reused: bool) -> serde_json::Value {
+    match reused {
+        true => json!({ "execution": execution.id, "completed_at": execution.finished_at }),
+        false => serde_json::Value::Null,
+    }
+}
+
 impl Output for Json {
     fn execution(&self, execution: &Execution, attempts: &[Attempt]) -> String {
         text(&json!({ "execution": execution, "attempts": attempts }))
@@ -51,12 +59,13 @@ impl Output for Json {
         text(&json!({ "executions": executions }))
     }
 
-    fn submitted(&self, execution: &Execution) -> String {
-        text(&json!({ "execution": execution }))
+    fn submitted(&self, execution: &Execution, reused: bool) -> String {
+        text(&json!({ "execution": execution, "reused": reused_from(execution, reused) }))
     }
 
-    fn ended(&self, execution: &Execution, written: &[String]) -> String {
-        text(&json!({ "execution": execution, "written": written }))
+    fn ended(&self, execution: &Execution, written: &[String], reused: bool) -> String {
+        let reused = reused_from(execution, reused);
+        text(&json!({ "execution": execution, "written": written, "reused": reused }))
     }
 
     fn cancelled(&self, execution: &Execution) -> String {

@@ -25,10 +25,11 @@ pub(crate) trait Output {
     fn execution(&self, execution: &Execution, attempts: &[Attempt]) -> String;
     /// `list`: newest first.
     fn executions(&self, executions: &[Execution]) -> String;
-    /// `run -d`, `retry -d`: what was handed over.
-    fn submitted(&self, execution: &Execution) -> String;
+    /// `run -d`, `retry -d`: what was handed over, or the earlier one that is the answer.
+    fn submitted(&self, execution: &Execution, reused: bool) -> String;
     /// `run`, `logs -f`, `cancel`: how it ended. Text says it on stderr where it matters.
-    fn ended(&self, execution: &Execution, written: &[String]) -> String;
+    /// `reused`: it is an earlier one that was the same.
+    fn ended(&self, execution: &Execution, written: &[String], reused: bool) -> String;
     /// `cancel`: where it stands when it has ended.
     fn cancelled(&self, execution: &Execution) -> String;
     /// `extend`: the new deadline.

@@ -30,11 +30,11 @@ impl Output for Quiet {
         lines(executions.iter().map(|execution| &execution.id))
     }
 
-    fn submitted(&self, execution: &Execution) -> String {
+    fn submitted(&self, execution: &Execution, _reused: bool) -> String {
         lines([&execution.id])
     }
 
-    fn ended(&self, _execution: &Execution, _written: &[String]) -> String {
+    fn ended(&self, _execution: &Execution, _written: &[String], _reused: bool) -> String {
         String::new()
     }
 

@@ -152,11 +152,11 @@ impl Output for Table {
         self.rows(&["ID", "STATUS", "SUBMITTED", "RAN FOR", "COMMAND"], &[], rows)
     }
 
-    fn submitted(&self, execution: &Execution) -> String {
+    fn submitted(&self, execution: &Execution, _reused: bool) -> String {
         format!("{}\n", execution.id)
     }
 
-    fn ended(&self, _execution: &Execution, _written: &[String]) -> String {
+    fn ended(&self, _execution: &Execution, _written: &[String], _reused: bool) -> String {
         String::new()
     }
 

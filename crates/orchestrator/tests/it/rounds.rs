@@ -94,6 +94,7 @@ async fn an_idle_worker_is_drained_deleted_and_terminated() {
         stderr_bytes: 0,
         peak_memory_bytes: None,
         cpu_ms: None,
+        platform: None,
     };
     grid.store.finish(&auth, &finish, [0; 32]).await.unwrap();
     until("it is terminated", async || grid.status(worker).await == WorkerStatus::Terminated).await;

@@ -213,6 +213,7 @@ fn submission() -> Submission {
         inputs: Vec::new(),
         runtime: DEFAULT_RUNTIME,
         interpreter: None,
+        interpreter_state: None,
         environment: std::collections::BTreeMap::new(),
         stdin: false,
         wanted: Wanted::default(),

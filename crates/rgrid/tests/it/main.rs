@@ -17,6 +17,7 @@ mod messages;
 mod outages;
 mod project;
 mod reach;
+mod reuse;
 mod roles;
 mod s3;
 // The store's own. It uses async_trait, base64, bytes, futures_util, hyper_util, s3s, s3s_fs, sha2 and tempfile.

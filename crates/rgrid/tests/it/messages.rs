@@ -41,7 +41,7 @@ fn failures_are_told_in_plain_words() {
     check("an unknown option", &["run", "--memroy", "3G", "s.py"], &[]);
     check("an unknown command", &["rnu", "s.py"], &[]);
     check("a value that is none", &["run", "--timeout", "soon", "s.py"], &[]);
-    check("a later option", &["run", "--reuse", "s.py"], &[]);
+    check("a later option", &["run", "--max-cost", "3", "s.py"], &[]);
     check("the key is wrong", &["run", "s.py"], &wrong_key);
     check("the server is down", &["run", "s.py"], &down);
     check("half configured", &["run", "s.py"], &wrong_key[..1]);

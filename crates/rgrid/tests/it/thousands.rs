@@ -144,6 +144,7 @@ impl Worker {
             stderr_bytes: 0,
             peak_memory_bytes: None,
             cpu_ms: None,
+            platform: None,
         };
         let ended = async {
             self.client.started(&attempt).await?;

@@ -69,6 +69,19 @@ pub(crate) fn of(
     has_lock.then(|| Sha256(hash.finalize().into()))
 }
 
+/// What runs a script, with or without an environment: the exact Python, the system, the architecture, the image. Another
+/// one may give other outputs for the same inputs.
+pub(crate) fn platform(interpreter: &Interpreter) -> Sha256 {
+    let mut hash = sha2::Sha256::new();
+    let base = interpreter.base_executable.to_string_lossy();
+    let image = interpreter.image.as_deref().unwrap_or_default();
+    for part in [interpreter.build.as_str(), &base, std::env::consts::OS, std::env::consts::ARCH, image] {
+        hash.update((part.len() as u64).to_be_bytes());
+        hash.update(part);
+    }
+    Sha256(hash.finalize().into())
+}
+
 /// The inputs that a build must see: the lock, and all of its local packages.
 pub(crate) fn inputs_of_build<'a>(lease: &'a Lease, wanted: &DependenciesBody) -> Vec<&'a InputBody> {
     let local: Vec<AbsolutePath> =

@@ -133,7 +133,10 @@ fn stdin_arrives_while_the_script_runs_and_its_end_is_seen() {
             "import sys\nprint(sys.stdin.readline().strip(), flush=True)\nprint(len(sys.stdin.read()))";
         let id = grid.submit(&grid.script(text).with(|body| body.stdin = true)).await;
         let write = async |offset: u64, eof: bool, bytes: &[u8]| {
-            grid.client.write_stdin(&id, &WriteStdin { offset, eof }, bytes.to_vec()).await.unwrap()
+            grid.client
+                .write_stdin(&id, &WriteStdin { offset, eof, sha256: None }, bytes.to_vec())
+                .await
+                .unwrap()
         };
         write(0, false, b"first\n").await;
         grid.printed(&id, "first").await;

@@ -113,6 +113,7 @@ impl Grid {
             inputs: Vec::new(),
             runtime: self.runtime.clone(),
             interpreter: None,
+            interpreter_state: None,
             environment: BTreeMap::new(),
             stdin: false,
             cpu_millis: None,
@@ -130,6 +131,8 @@ impl Grid {
             follow: true,
             umask: None,
             dependencies: None,
+            reuse: false,
+            stdin_sha256: None,
         };
         Script { body, blobs: BTreeMap::new() }.file(&path, text.as_bytes())
     }

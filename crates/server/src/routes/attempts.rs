@@ -252,6 +252,11 @@ pub(crate) fn finish_row(finish: &Finish) -> Result<FinishRow, Refused> {
         stderr_bytes: counted("stderr_bytes", finish.stderr_bytes)?,
         peak_memory_bytes: finish.peak_memory_bytes.map(|n| counted("peak_memory_bytes", n)).transpose()?,
         cpu_ms: finish.cpu_ms.map(|n| counted("cpu_ms", n)).transpose()?,
+        platform: finish
+            .platform
+            .as_deref()
+            .map(|text| text.parse().map_err(|error| Refused::invalid("platform", error)))
+            .transpose()?,
     })
 }
 

@@ -13,7 +13,7 @@ use rgrid_core::id::{AccountId, ExecutionId};
 use rgrid_core::limits::{PAGE_ITEMS, TIMEOUT_MAX};
 use rgrid_core::outcome::CancelledBy;
 use rgrid_core::runtime::Runtime;
-use rgrid_core::submission::Draft;
+use rgrid_core::submission::{Draft, ParseSha256Error, Submission};
 use rgrid_store::executions::{CreatedRow, ExecutionRow, Filter};
 use rgrid_store::idempotency::Idempotency;
 use sha2::{Digest, Sha256};
@@ -57,16 +57,17 @@ async fn created(
     let status = if row.replayed { StatusCode::OK } else { StatusCode::CREATED };
     // Most executions hardly wait in the queue: whoever wants to know why it does asks again.
     let execution = bodies::execution(&row.execution, waiting::at_once(&row.execution));
-    Ok((status, Json(Created { execution, missing })))
+    Ok((status, Json(Created { execution, missing, reused: false })))
 }
 
 /// Submit an execution
 ///
 /// Answers which blobs must be uploaded; it is `queued` when the last of them is committed, at once when none is
-/// missing.
+/// missing. With `reuse` an earlier one that was the same may be the answer, and says so in `reused`.
 #[utoipa::path(post, path = "/executions", tag = "executions", request_body = CreateExecution,
     params(("idempotency-key" = Option<String>, Header, description = "makes a repetition harmless", pattern = "^[!-~]{1,255}$")),
-    responses((status = 201, body = Created), (status = 200, body = Created, description = "it was made before")))]
+    responses((status = 201, body = Created),
+        (status = 200, body = Created, description = "it was made before, or an earlier one is reused")))]
 pub(crate) async fn create(
     State(app): State<App>,
     member: Member,
@@ -80,9 +81,34 @@ pub(crate) async fn create(
     }
     let idempotency = key.map(|key| Idempotency { route: "POST /executions", key, body_sha256: body.sha256 });
     sizes::check(&app, member.account(), &submission.wanted, idempotency.as_ref()).await?;
+    if body.value.reuse
+        && let Some(row) =
+            reusable(&app, member.account(), &body.value, &submission, idempotency.as_ref()).await?
+    {
+        let execution = bodies::execution(&row, None);
+        return Ok((StatusCode::OK, Json(Created { execution, missing: Vec::new(), reused: true })));
+    }
     let row =
         app.store.create_execution(member.account(), &submission, body.value.follow, idempotency).await?;
     created(&app, member.account(), row).await
+}
+
+/// The execution that answers a submission without a run. A repetition of a request that made one gets that one.
+async fn reusable(
+    app: &App,
+    account: AccountId,
+    body: &CreateExecution,
+    submission: &Submission,
+    idempotency: Option<&Idempotency>,
+) -> Result<Option<ExecutionRow>, Refused> {
+    let stdin = body.stdin_sha256.as_deref().map(str::parse).transpose();
+    let stdin = stdin.map_err(|error: ParseSha256Error| Refused::invalid("stdin_sha256", error))?;
+    if let Some(key) = idempotency
+        && app.store.made_before(account, key).await?.is_some()
+    {
+        return Ok(None);
+    }
+    Ok(app.store.reusable(account, submission, stdin).await?)
 }
 
 /// List executions

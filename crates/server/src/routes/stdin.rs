@@ -7,6 +7,7 @@ use axum::extract::{Request, State};
 use rgrid_api::logs::{StdinWritten, WriteStdin};
 use rgrid_core::limits::POLL_FALLBACK;
 use rgrid_store::notify::Nudge;
+use rgrid_store::stdin::StdinEnd;
 use tokio::time::Instant;
 
 use crate::auth::Member;
@@ -38,12 +39,15 @@ pub(crate) async fn write(
     request: Request,
 ) -> Result<Json<StdinWritten>, Refused> {
     let id = executions::resolve(&app, member.account(), &id).await?;
+    let sha256 = query.sha256.map(|text| text.parse().map_err(|error| Refused::invalid("sha256", error)));
+    let sha256 = sha256.transpose()?;
+    let end = if query.eof { StdinEnd::Here(sha256) } else { StdinEnd::Open };
     let bytes = read_body(request, WRITE_BYTES_MAX, app.bounds.body).await?;
     // Listen before looking: room that is made in between must not be missed.
     let mut moved = app.nudges.listen(STDIN_NUDGE);
     let deadline = Instant::now() + ROOM_WAIT;
     loop {
-        let written = app.store.write_stdin(member.account(), id, query.offset, &bytes, query.eof).await?;
+        let written = app.store.write_stdin(member.account(), id, query.offset, &bytes, end).await?;
         let is_full = written.wanted && written.next <= query.offset && !bytes.is_empty();
         if !is_full || Instant::now() >= deadline || app.shutdown.is_cancelled() {
             return Ok(Json(StdinWritten { next: written.next, wanted: written.wanted }));

@@ -28,7 +28,8 @@ async fn another_accounts_execution_is_not_found_whatever_is_asked_of_it() {
     assert_eq!(code(other.logs(&id, &ReadLogs { cursor: None, tail: Some(3) }).await), ErrorCode::NotFound);
     let follow = other.follow(&id, Cursor::default()).await.map(|_| ());
     assert_eq!(code(follow), ErrorCode::NotFound);
-    let stdin = other.write_stdin(&id, &WriteStdin { offset: 0, eof: true }, b"x".to_vec()).await;
+    let stdin =
+        other.write_stdin(&id, &WriteStdin { offset: 0, eof: true, sha256: None }, b"x".to_vec()).await;
     assert_eq!(code(stdin), ErrorCode::NotFound);
     assert!(other.executions(&ListExecutions::default()).await.unwrap().executions.is_empty());
     assert_eq!(me.execution(&id).await.unwrap().status, "pending");

@@ -222,6 +222,7 @@ pub(crate) fn finish(code: u8, stdout_bytes: u64, stderr_bytes: u64) -> rgrid_ap
         stderr_bytes,
         peak_memory_bytes: Some(1 << 20),
         cpu_ms: Some(5),
+        platform: None,
     }
 }
 
@@ -250,6 +251,7 @@ pub(crate) fn script(bytes: &[u8]) -> CreateExecution {
         }],
         runtime: "python:3.12".to_owned(),
         interpreter: None,
+        interpreter_state: None,
         environment: BTreeMap::from([("TOKEN".to_owned(), "hush".to_owned())]),
         stdin: false,
         cpu_millis: None,
@@ -267,6 +269,8 @@ pub(crate) fn script(bytes: &[u8]) -> CreateExecution {
         follow: false,
         umask: None,
         dependencies: None,
+        reuse: false,
+        stdin_sha256: None,
     }
 }
 

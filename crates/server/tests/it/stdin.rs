@@ -13,7 +13,7 @@ async fn bytes_written_before_and_while_it_runs_reach_the_attempt_in_order() {
     body.stdin = true;
     let id = submit(&me, &body).await.execution.id;
     let write = async |offset, eof, bytes: &[u8]| {
-        me.write_stdin(&id, &WriteStdin { offset, eof }, bytes.to_vec()).await
+        me.write_stdin(&id, &WriteStdin { offset, eof, sha256: None }, bytes.to_vec()).await
     };
     assert_eq!(write(0, false, b"one ").await.unwrap().next, 4);
     let runner = grid.runner().await;

@@ -78,6 +78,7 @@ pub(crate) fn finish(outcome: Outcome) -> FinishRow {
         stderr_bytes: 0,
         peak_memory_bytes: Some(1 << 20),
         cpu_ms: Some(7),
+        platform: None,
     }
 }
 

@@ -7,6 +7,7 @@ mod cancelled;
 mod claim;
 mod claim_scale;
 mod collection;
+mod combined_cache;
 mod crew;
 mod dependency_cache;
 mod executions;

@@ -15,12 +15,13 @@ use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use crate::stage::Stage;
 
 /// Called for each execution or attempt, by every heartbeat, poll, flush or round, or once for each request of a client.
-const HOT: [(&str, &str); 15] = [
+const HOT: [(&str, &str); 16] = [
     ("artifacts", "a page or a file of an execution's results is asked for"),
     ("attempts", "an attempt begins and ends"),
     ("blobs", "inputs and outputs come and go"),
     ("census", "an idle embedded grid asks it again and again, and so does monitoring"),
     ("claim", "every claim"),
+    ("combined_cache", "an execution completes, or asks for one that did"),
     ("dependency_cache", "a worker lacks the environment of an attempt"),
     ("directives", "every heartbeat"),
     ("executions", "every submission and every page of a list"),

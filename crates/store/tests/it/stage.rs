@@ -60,6 +60,7 @@ pub(crate) fn submission(files: &[&[u8]], stdin: bool) -> Submission {
         inputs: files.iter().enumerate().map(file).collect(),
         runtime: DEFAULT_RUNTIME,
         interpreter: None,
+        interpreter_state: None,
         environment: BTreeMap::new(),
         stdin,
         wanted: Wanted::default(),

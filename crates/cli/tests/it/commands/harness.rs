@@ -456,6 +456,7 @@ impl Attempt<'_> {
             stderr_bytes: self.stderr,
             peak_memory_bytes: None,
             cpu_ms: None,
+            platform: None,
         };
         self.worker.client.finish(&self.reference, &body).await.map(drop)
     }

@@ -53,6 +53,9 @@ insert into blobs (account_id, sha256, object_key, last_used_at, size_bytes)
 select account_id, sha256(id::bytea), id, created_at, 1 from executions where status <> 'pending';
 insert into dependency_cache (account_id, key, sha256, size_bytes, last_used_at)
 select account_id, sha256(id::bytea), sha256(id::bytea), 1, created_at from executions where status <> 'pending';
+insert into combined_cache (execution_id, account_id, place, platform, question, key, completed_at)
+select id, account_id, sha256(account_id::bytea), sha256('p'), sha256(id::bytea), sha256(id::bytea), finished_at
+from executions where status = 'completed';
 insert into uploads (id, account_id, sha256, size_bytes, part_bytes, object_key, touched_at, committed_at)
 select id, account_id, sha256(id::bytea), 1, 1, id, created_at, case when status <> 'pending' then created_at end from executions;
 insert into upload_parts (upload_id, number) select id, 1 from uploads;
