@@ -131,6 +131,9 @@ pub const REQUEST_HEAD_DEADLINE: Duration = Duration::from_secs(30);
 pub const BODY_DEADLINE: Duration = Duration::from_secs(60);
 /// A part of an upload brings some bytes at least this often.
 pub const PART_PAUSE_MAX: Duration = Duration::from_secs(30);
+/// Who reads an answer takes some bytes of it at least this often: a follower whose terminal was held for longer goes on
+/// by its cursor when it is let go.
+pub const ANSWER_PAUSE_MAX: Duration = Duration::from_secs(5 * 60);
 /// A part of an upload is there within this: 16 MiB at 18 KiB/s.
 pub const PART_DEADLINE: Duration = Duration::from_secs(15 * 60);
 /// Logs that one key follows at one replica.

@@ -1,5 +1,5 @@
 //! Connections: how many there may be, and how long each may take to say what it wants. A stranger who opens thousands
-//! and says nothing, or one byte at a time, must not keep anybody else out.
+//! and says nothing, or one byte at a time, or does not listen, must not keep anybody else out.
 //!
 //! What comes before a request's head cannot be answered; a connection too many is, in the one shape, and closed.
 
@@ -16,6 +16,7 @@ use rgrid_api::error::{ApiError, ErrorBody, ErrorCode};
 use rgrid_core::limits;
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
+use tokio_io_timeout::TimeoutStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -32,6 +33,8 @@ pub struct Bounds {
     pub body: Duration,
     /// A part of an upload brings some bytes at least this often.
     pub pause: Duration,
+    /// Who is answered takes some bytes at least this often; who does not is closed.
+    pub unread: Duration,
 }
 
 impl Default for Bounds {
@@ -42,6 +45,7 @@ impl Default for Bounds {
             head: limits::REQUEST_HEAD_DEADLINE,
             body: limits::BODY_DEADLINE,
             pause: limits::PART_PAUSE_MAX,
+            unread: limits::ANSWER_PAUSE_MAX,
         }
     }
 }
@@ -130,7 +134,7 @@ pub(crate) async fn serve(
         };
         match doors.enter(address, &bounds) {
             Ok(counted) => {
-                serving.spawn(serve_one(stream, counted, router.clone(), bounds.head, shutdown.clone()));
+                serving.spawn(serve_one(stream, counted, router.clone(), bounds, shutdown.clone()));
             }
             Err(too_many) => refuse(&doors, stream, &too_many),
         }
@@ -144,17 +148,19 @@ async fn serve_one(
     stream: TcpStream,
     _counted: Counted,
     router: Router,
-    head: Duration,
+    bounds: Bounds,
     shutdown: CancellationToken,
 ) {
     // Log lines are small and must not wait for each other's acknowledgement.
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "a connection keeps its delay");
     }
+    let mut stream = TimeoutStream::new(stream);
+    stream.set_write_timeout(Some(bounds.unread));
     let service = TowerToHyperService::new(router);
     let mut http = hyper::server::conn::http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(head);
-    let mut connection = pin!(http.serve_connection(TokioIo::new(stream), service));
+    http.timer(TokioTimer::new()).header_read_timeout(bounds.head);
+    let mut connection = pin!(http.serve_connection(TokioIo::new(Box::pin(stream)), service));
     let ended = tokio::select! {
         ended = &mut connection => ended,
         () = shutdown.cancelled() => {

@@ -71,6 +71,34 @@ async fn a_part_that_stops_is_answered() {
 }
 
 #[tokio::test]
+async fn who_asks_for_much_and_does_not_listen_is_closed() {
+    use rgrid_api::blobs::BlobsWanted;
+    // One connection is the client's, and one the stranger's.
+    let grid = Grid::start_bounded(Bounds { unread: SHORT, all: 2, ..Bounds::default() }).await;
+    // More than the buffers of two sockets hold.
+    let much = vec![0; 16 << 20];
+    let client = grid.client();
+    let wanted = BlobsWanted { blobs: vec![crate::harness::name(&much)] };
+    let upload = client.blobs_missing(&wanted).await.unwrap().missing.remove(0);
+    crate::harness::put(&client, &upload, &much).await;
+    client.commit_blobs(&crate::harness::commit(&upload)).await.unwrap();
+    let mut deaf = open(&grid).await;
+    deaf.write_all(head(&grid, "GET", &format!("/blobs/{}", upload.sha256), 0).as_bytes()).await.unwrap();
+    deaf.readable().await.unwrap();
+    let closed = async {
+        loop {
+            let mut next = open(&grid).await;
+            next.write_all(b"GET /health HTTP/1.1\r\nhost: grid\r\nconnection: close\r\n\r\n").await.unwrap();
+            if to_end(&mut next).await.starts_with("HTTP/1.1 200") {
+                break;
+            }
+            tokio::time::sleep(SHORT / 10).await;
+        }
+    };
+    tokio::time::timeout(DEADLINE, closed).await.expect("the deaf one makes room");
+}
+
+#[tokio::test]
 async fn thousands_of_idle_connections_keep_nobody_out() {
     use nix::sys::resource::{Resource, getrlimit, setrlimit};
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
