@@ -38,7 +38,19 @@ const NEEDED: &[Needed] = &[
     Needed { package: "docker.io", sign: &["dockerd", "docker"], why: "the docker sandbox" },
     Needed { package: "debootstrap", sign: &["debootstrap"], why: "the image of the docker sandbox's tests" },
     Needed { package: "procps", sign: &["ps"], why: "tests look for left-over processes" },
+    Needed {
+        package: "hcloud-cli",
+        sign: &["hcloud"],
+        why: "a client that must be content with hetzner-sim",
+    },
+    Needed { package: "openssh-client", sign: &["ssh-keygen"], why: "a key to give to hetzner-sim" },
     Needed { package: "git", sign: &["git"], why: "tidy asks it which files there are" },
+];
+
+/// What is installed from the Python package index into `target/tools/FOLDER`, and the list of its pinned versions.
+const PYTHON_TOOLS: &[(&str, &str)] = &[
+    ("schemathesis", "crates/rgrid/tests/it/schemathesis/requirements.txt"),
+    ("hcloud", "crates/hetzner-sim/tests/it/conformance/requirements.txt"),
 ];
 
 /// What only tests need that are run as root alone.
@@ -62,7 +74,10 @@ fn is_there(sign: &str) -> bool {
 pub(crate) fn ensure() -> Result<()> {
     packages(NEEDED)?;
     image()?;
-    schemathesis()
+    for (folder, pinned) in PYTHON_TOOLS {
+        python_tool(folder, pinned)?;
+    }
+    Ok(())
 }
 
 fn is_root() -> bool {
@@ -107,21 +122,23 @@ pub(crate) fn ensure_fuzzer() -> Result<()> {
     run(cargo().args(["install", "cargo-fuzz", "--locked", "--version", CARGO_FUZZ]))
 }
 
-/// What makes up requests from the API's document, in a virtual environment of its own, in pinned versions.
-fn schemathesis() -> Result<()> {
-    let pinned = crate::root().join("crates/rgrid/tests/it/schemathesis/requirements.txt");
-    let folder = crate::root().join("target/tools/schemathesis");
+/// A virtual environment of its own for a tool that tests use, in pinned versions.
+fn python_tool(name: &str, pinned: &str) -> Result<()> {
+    let pinned = crate::root().join(pinned);
+    let folder = crate::root().join("target/tools").join(name);
     // What was installed lies beside it: a changed list installs anew.
     let installed = folder.join("installed.txt");
     let wanted = std::fs::read_to_string(&pinned)?;
-    if std::fs::read_to_string(&installed).is_ok_and(|has| has == wanted) && folder.join("bin/st").is_file() {
+    if std::fs::read_to_string(&installed).is_ok_and(|has| has == wanted)
+        && folder.join("bin/python").is_file()
+    {
         return Ok(());
     }
     run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&folder))?;
     run(Command::new(folder.join("bin/python"))
         .args(["-m", "pip", "install", "--quiet", "--only-binary", ":all:", "--requirement"])
         .arg(&pinned))
-    .context("the tests need schemathesis from the configured Python package index")?;
+    .with_context(|| format!("the tests need {name} from the configured Python package index"))?;
     Ok(std::fs::write(&installed, wanted)?)
 }
 

@@ -91,7 +91,7 @@ impl World {
                 let id = self.unlocked(server)?;
                 let (delete, rebuild) = (body.flag("delete")?, body.flag("rebuild")?);
                 body.end()?;
-                if delete != rebuild {
+                if delete.is_none() || rebuild.is_some_and(|rebuild| Some(rebuild) != delete) {
                     return Err(ApiError::field("delete", "delete and rebuild protection must be the same"));
                 }
                 if let (Some(server), Some(delete)) = (self.server_mut(p, id), delete) {

@@ -4,6 +4,7 @@
 mod api;
 mod billing;
 mod catalog;
+mod conformance;
 mod faults;
 mod lists;
 mod projects;
