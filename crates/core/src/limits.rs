@@ -177,4 +177,4 @@ pub const MASS_SILENCE_REST: Duration = Duration::from_secs(5 * 60);
 /// Fewer workers than this never count as most of them.
 pub const MASS_SILENCE_WORKERS: usize = 4;
 /// What running work is expected to make room for is counted less so many standard deviations.
-pub const FORECAST_DEVIATIONS: f64 = 0.5;
+pub const FORECAST_DEVIATIONS: f64 = 1.0;

@@ -139,11 +139,30 @@ fn reserve(offers: &mut [Offer], first: &Candidate, now: Timestamp) {
     }
 }
 
-/// The fullest worker that holds it, so that empty ones stay empty: they can take what is large, or be given back.
+/// The worker that holds it and is the least likely to be paid for another hour only because of it; among equals the
+/// fullest, so that empty ones stay empty: they can take what is large, or be given back.
 fn best<'a>(offers: &'a mut [Offer], candidate: &Candidate) -> Option<&'a mut Offer> {
     let holds =
         |offer: &&mut Offer| offer.slots > 0 && can(offer, candidate) && offer.free.holds(&candidate.wanted);
-    offers.iter_mut().filter(holds).min_by_key(|offer| (offer.free.cpu_millis, offer.slots))
+    let rank = |offer: &Offer| (offer.paid.map_or(0, Paid::another_hour), offer.free.cpu_millis, offer.slots);
+    offers.iter_mut().filter(holds).min_by_key(|offer| rank(offer))
+}
+
+/// Of attempts whose length nobody knows: half of those that have run for some time run for as long again and this.
+const TYPICAL_MS: u64 = 300_000;
+/// Millionths.
+const CERTAIN: u64 = 1_000_000;
+
+impl Paid {
+    /// How likely it is, in millionths, that an attempt started now is the reason to pay for another hour: that it
+    /// outlasts what is paid, and nothing that runs there does.
+    fn another_hour(self) -> u64 {
+        let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX / CERTAIN).min(1 << 40);
+        let left = ms(self.left);
+        let outlasts = |age: u64| CERTAIN * (TYPICAL_MS + age) / (TYPICAL_MS + age + left);
+        let held = self.held_for.map_or(0, |age| outlasts(ms(age)));
+        outlasts(0) * (CERTAIN - held) / CERTAIN
+    }
 }
 
 fn take(offer: &mut Offer, wanted: &Capacity) {
@@ -236,6 +255,26 @@ mod tests {
         let offers = [offer(1, 4, 8), offer(2, 4, 2), offer(3, 4, 1)];
         let placed = place(&offers, &[candidate(1, 1, 2)], &Load::default(), at(10));
         assert_eq!(placed[0].1, offers[1].worker);
+    }
+
+    #[test]
+    fn an_attempt_goes_where_it_is_least_likely_to_cost_another_hour() {
+        let paid = |n, left_minutes: u64, held_minutes: Option<u64>| {
+            let minutes = |count: u64| Duration::from_secs(60 * count);
+            let paid = Paid { left: minutes(left_minutes), held_for: held_minutes.map(minutes) };
+            let slots = if held_minutes.is_some() { 1 } else { 2 };
+            Offer { paid: Some(paid), ..offer(n, slots, slots) }
+        };
+        let chosen = |offers: &[Offer]| {
+            let placed = place(offers, &[candidate(1, 1, 1)], &Load::default(), at(10));
+            offers.iter().position(|offer| offer.worker == placed[0].1).unwrap()
+        };
+        // Beside a long one, which keeps the server anyway, rather than on an empty one.
+        assert_eq!(chosen(&[paid(1, 50, None), paid(2, 50, Some(40))]), 1);
+        // On an empty one with much time left, rather than beside a short one whose hour is nearly over.
+        assert_eq!(chosen(&[paid(1, 55, None), paid(2, 5, Some(1))]), 0);
+        // Of two empty ones, on that with more time left.
+        assert_eq!(chosen(&[paid(1, 20, None), paid(2, 30, None)]), 1);
     }
 
     #[test]

@@ -1,8 +1,11 @@
 //! The whole command line: the user's commands as `rgrid-cli` has them, and the roles of a grid.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+use rgrid_core::money::Price;
+use rgrid_sim::setup::{Policy, Setup};
 
 use crate::config::Flag;
 
@@ -33,6 +36,8 @@ pub(crate) enum Entry {
     Runner(RunnerArgs),
     /// Bring a grid's database up to date
     Migrate(ServiceArgs),
+    /// Show what a trace of jobs would cost and how long they would wait, by the decisions of a grid's orchestrator
+    Simulate(SimulateArgs),
     /// Look after a grid from its own host: keys, accounts, workers' tokens
     Admin(AdminArgs),
 }
@@ -126,6 +131,53 @@ impl RunnerArgs {
         .into_iter()
         .flatten()
         .collect()
+    }
+}
+
+/// Of `rgrid simulate`.
+#[derive(Debug, Args)]
+pub(crate) struct SimulateArgs {
+    /// Jobs in the Standard Workload Format, plain or gzipped; a job of n processors is min(n, 8) executions of one CPU
+    #[arg(long, value_name = "FILE")]
+    pub(crate) trace: PathBuf,
+    /// Whose servers and executions are drawn and told as JSON: hour-edge, earlier or keep-alive; all are compared
+    #[arg(long, default_value = "hour-edge")]
+    policy: Policy,
+    /// Let queued work wait so long for a place on what is already paid before a server is bought for it
+    #[arg(long, value_name = "SECONDS", default_value_t = 0)]
+    patience: u32,
+    /// Servers at once
+    #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    max_workers: u32,
+    /// CPUs of a server
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=1024))]
+    cpus_per_worker: u32,
+    /// A started hour of a server
+    #[arg(long, value_name = "EUR_PER_HOUR", default_value = "0.0312")]
+    price: Price,
+    /// From the order of a server to its first execution
+    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=86_400))]
+    boot: u32,
+    /// Of random numbers; a trace alone needs none
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    seed: u64,
+    /// Draw servers and executions over time into this file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) svg: Option<PathBuf>,
+}
+
+impl SimulateArgs {
+    /// The world that is simulated.
+    pub(crate) fn setup(&self) -> Setup {
+        Setup {
+            policy: self.policy,
+            patience: Duration::from_secs(self.patience.into()),
+            workers_max: self.max_workers,
+            cpus_per_worker: self.cpus_per_worker,
+            price: self.price,
+            boot: Duration::from_secs(self.boot.into()),
+            seed: self.seed,
+        }
     }
 }
 

@@ -44,6 +44,7 @@ pub fn main() -> ExitCode {
         Entry::Orchestrator(args) => roles::orchestrator::run(&args),
         Entry::Runner(args) => roles::runner::run(&args),
         Entry::Migrate(args) => roles::migrate::run(&args),
+        Entry::Simulate(args) => roles::simulate::run(&args, line.globals.json),
         Entry::Admin(args) => roles::admin::run(&args),
     }
 }

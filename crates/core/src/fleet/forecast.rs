@@ -1,5 +1,6 @@
 //! How soon running work will make room: durations of attempts that ended tell how long those that run will go on.
-//! By the kind of the work where it is known, else by all of it; where too little is known nothing is promised.
+//! Only of the same kind: attempts of one kind are alike, and a kind that nobody knows yet may run for days. Where too
+//! little is known nothing is promised.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -33,14 +34,10 @@ const ENDS_MAX: f64 = 64.0;
 const KINDS_MAX: usize = 4096;
 /// A kind is believed by itself after so many ends.
 const ENDS_BELIEVED: f64 = 4.0;
-/// Of all work together so many ends are remembered,
-const ALL_ENDS_MAX: f64 = 1000.0;
-/// and nothing is said before so many.
-const ALL_ENDS_BELIEVED: f64 = 8.0;
 
 /// Durations of attempts that ended, as a histogram of weights; old ones fade.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Durations {
+struct Durations {
     weights: Box<[f32; BUCKETS]>,
     total: f64,
     used_at: Timestamp,
@@ -60,11 +57,11 @@ impl Durations {
         Self { weights: Box::new([0.0; BUCKETS]), total: 0.0, used_at: now }
     }
 
-    fn record(&mut self, duration: Duration, ends_max: f64, now: Timestamp) {
-        if self.total >= ends_max {
-            let kept = ((ends_max - 1.0) / self.total) as f32;
+    fn record(&mut self, duration: Duration, now: Timestamp) {
+        if self.total >= ENDS_MAX {
+            let kept = ((ENDS_MAX - 1.0) / self.total) as f32;
             self.weights.iter_mut().for_each(|weight| *weight *= kept);
-            self.total = ends_max - 1.0;
+            self.total = ENDS_MAX - 1.0;
         }
         self.weights[bucket(duration.as_secs_f64())] += 1.0;
         self.total += 1.0;
@@ -118,29 +115,26 @@ fn upper(bucket: usize) -> f64 {
     (bucket as f64 / f64::from(STEPS)).exp2()
 }
 
-/// Durations by kind, and of all.
+/// Durations by kind.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct History {
     kinds: BTreeMap<Kind, Durations>,
-    all: Option<Durations>,
 }
 
 impl History {
     /// Remembers an attempt that ended by itself after `duration`.
     pub fn record(&mut self, kind: Kind, duration: Duration, now: Timestamp) {
-        self.all.get_or_insert_with(|| Durations::new(now)).record(duration, ALL_ENDS_MAX, now);
         if !self.kinds.contains_key(&kind)
             && self.kinds.len() >= KINDS_MAX
             && let Some(oldest) = self.kinds.iter().min_by_key(|(_, d)| d.used_at).map(|(kind, _)| *kind)
         {
             self.kinds.remove(&oldest);
         }
-        self.kinds.entry(kind).or_insert_with(|| Durations::new(now)).record(duration, ENDS_MAX, now);
+        self.kinds.entry(kind).or_insert_with(|| Durations::new(now)).record(duration, now);
     }
 
     fn of(&self, kind: Kind) -> Option<&Durations> {
-        let own = self.kinds.get(&kind).filter(|own| own.total >= ENDS_BELIEVED);
-        own.or_else(|| self.all.as_ref().filter(|all| all.total >= ALL_ENDS_BELIEVED))
+        self.kinds.get(&kind).filter(|own| own.total >= ENDS_BELIEVED)
     }
 
     /// Starts of attempts of the `waiting` kind on the place of one that runs, within `horizon` of `now`.
@@ -165,12 +159,5 @@ impl History {
         let time = horizon.saturating_sub(free_after).as_secs_f64();
         let more = self.of(waiting).map_or(0.0, |durations| durations.renewals(time));
         Expected { starts: more, variance: more }
-    }
-
-    /// The probability that an attempt of `kind` that has run for `age` goes on for longer than `time`; `None` when
-    /// too little is known.
-    pub fn outlasts(&self, kind: Kind, age: Duration, time: Duration) -> Option<f64> {
-        let known = self.of(kind)?;
-        Some(1.0 - known.ends_within(age.as_secs_f64(), time.as_secs_f64()).0)
     }
 }

@@ -3,5 +3,7 @@
 
 mod fleet;
 mod hint;
+mod money;
+mod servers;
 mod states;
 mod transitions;

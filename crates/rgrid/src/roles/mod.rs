@@ -7,6 +7,7 @@ pub(crate) mod down;
 pub(crate) mod migrate;
 pub(crate) mod orchestrator;
 pub(crate) mod runner;
+pub(crate) mod simulate;
 pub(crate) mod up;
 
 use std::io::Write as _;

@@ -90,3 +90,38 @@ fn a_runner_that_nobody_gives_a_token_leaves_when_its_input_ends() {
     assert!(output.status.success(), "{}", text(&output.stderr));
     assert!(!data.join("identity.json").exists(), "it joined nothing");
 }
+
+#[test]
+fn what_a_simulation_says_can_be_computed_again_from_its_json() {
+    let folder = tempfile::tempdir().unwrap();
+    let trace = concat!(env!("CARGO_MANIFEST_DIR"), "/../sim/tests/traces/small.swf");
+    let picture = folder.path().join("run.svg");
+    let simulate = |args: &[&str]| {
+        let mut command = rgrid(&["simulate", "--trace", trace, "--boot", "90", "--price", "0.0184"]);
+        let output = command.args(args).output().unwrap();
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        text(&output.stdout)
+    };
+    let told = simulate(&["--json", "--patience", "30", "--svg", picture.to_str().unwrap()]);
+    let told: serde_json::Value = serde_json::from_str(&told).unwrap();
+    let number = |value: &serde_json::Value| value.as_f64().unwrap();
+    let hours = |server: &serde_json::Value| {
+        ((number(&server["deleted"]) - number(&server["created"])) / 3600.0).ceil() as i64
+    };
+    let servers = told["servers"].as_array().unwrap();
+    let bill: i64 = servers.iter().map(|s| hours(s) * s["price_micros_per_hour"].as_i64().unwrap()).sum();
+    assert_eq!((told["summary"]["bill_micros"].as_i64(), bill % 18_400), (Some(bill), 0));
+    let executions = told["executions"].as_array().unwrap();
+    let longest =
+        executions.iter().map(|e| number(&e["started"]) - number(&e["submitted"])).fold(0.0, f64::max);
+    assert_eq!(number(&told["summary"]["wait_max"]), longest);
+    assert!(std::fs::read_to_string(&picture).unwrap().starts_with("<svg "));
+
+    let table = simulate(&["--policy", "earlier"]);
+    assert!(
+        ["hour-edge", "earlier", "keep-alive", "work bound"].iter().all(|row| table.contains(row)),
+        "{table}"
+    );
+    let missing = rgrid(&["simulate", "--trace", "/nonexistent.swf"]).output().unwrap();
+    assert!(text(&missing.stderr).contains("/nonexistent.swf cannot be read"), "{}", text(&missing.stderr));
+}

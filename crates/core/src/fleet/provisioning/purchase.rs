@@ -2,6 +2,8 @@
 //! classes are placed first, on what is there, on what is on its way, on what running work is expected to leave, and
 //! at last on new servers.
 
+use std::time::Duration;
+
 use crate::Timestamp;
 use crate::fleet::forecast::{Expected, Kind};
 use crate::fleet::ladder::{self, Cell};
@@ -108,7 +110,7 @@ pub(super) fn decide(view: &FleetView, policy: &FleetPolicy, now: Timestamp) -> 
 }
 
 /// When a worker on its way is expected; `None` for one that is there, or takes no work.
-fn expected_up(worker: &WorkerView, policy: &FleetPolicy, now: Timestamp) -> std::time::Duration {
+fn expected_up(worker: &WorkerView, policy: &FleetPolicy, now: Timestamp) -> Duration {
     match worker.status {
         WorkerStatus::Provisioning => policy.servers.boot.saturating_sub(since(now, worker.created_at)),
         WorkerStatus::Active
@@ -116,7 +118,7 @@ fn expected_up(worker: &WorkerView, policy: &FleetPolicy, now: Timestamp) -> std
         | WorkerStatus::Dead
         | WorkerStatus::Failed
         | WorkerStatus::Terminating
-        | WorkerStatus::Terminated => std::time::Duration::ZERO,
+        | WorkerStatus::Terminated => Duration::ZERO,
     }
 }
 
