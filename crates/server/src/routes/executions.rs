@@ -13,7 +13,7 @@ use rgrid_core::id::{AccountId, ExecutionId};
 use rgrid_core::limits::{PAGE_ITEMS, TIMEOUT_MAX};
 use rgrid_core::outcome::CancelledBy;
 use rgrid_core::runtime::Runtime;
-use rgrid_core::submission::{Draft, ParseSha256Error, Submission};
+use rgrid_core::submission::{self, Draft, ParseSha256Error, Submission};
 use rgrid_store::executions::{CreatedRow, ExecutionRow, Filter};
 use rgrid_store::idempotency::Idempotency;
 use sha2::{Digest, Sha256};
@@ -79,11 +79,12 @@ pub(crate) async fn create(
         let image = app.images.find(name).map_err(|refused| Refused::invalid("runtime", refused))?;
         submission = Draft { runtime: Runtime::Image(image), ..(*submission).clone() }.parse()?;
     }
+    let stdin = body.value.stdin_sha256.as_deref().map(str::parse).transpose();
+    let stdin = stdin.map_err(|error: ParseSha256Error| Refused::invalid("stdin_sha256", error))?;
     let idempotency = key.map(|key| Idempotency { route: "POST /executions", key, body_sha256: body.sha256 });
     sizes::check(&app, member.account(), &submission.wanted, idempotency.as_ref()).await?;
     if body.value.reuse
-        && let Some(row) =
-            reusable(&app, member.account(), &body.value, &submission, idempotency.as_ref()).await?
+        && let Some(row) = reusable(&app, member.account(), stdin, &submission, idempotency.as_ref()).await?
     {
         let execution = bodies::execution(&row, None);
         return Ok((StatusCode::OK, Json(Created { execution, missing: Vec::new(), reused: true })));
@@ -97,12 +98,10 @@ pub(crate) async fn create(
 async fn reusable(
     app: &App,
     account: AccountId,
-    body: &CreateExecution,
+    stdin: Option<submission::Sha256>,
     submission: &Submission,
     idempotency: Option<&Idempotency>,
 ) -> Result<Option<ExecutionRow>, Refused> {
-    let stdin = body.stdin_sha256.as_deref().map(str::parse).transpose();
-    let stdin = stdin.map_err(|error: ParseSha256Error| Refused::invalid("stdin_sha256", error))?;
     if let Some(key) = idempotency
         && app.store.made_before(account, key).await?.is_some()
     {
