@@ -24,6 +24,7 @@ cargo xtask COMMAND
   soak     a grid under kill -9 for some minutes: nothing lost, nothing twice [--minutes N];
            --outages: the database, the API, a runner and the whole grid away for minutes, and 1,000 executions under
            kill -9 of their runners;
+           --cloud: 500 seeded misfortunes over the orchestrator and the stand-in for the provider of servers;
            --claims [--minutes N]: 64 claimers, a batch of 1,000,000 at its limit, 10,000 others, an old snapshot open;
            --workers [--minutes N]: 10,000 simulated workers at one API, whose CPU and memory are printed;
            --gc [--minutes N]: garbage collection under submissions of the same blobs;

@@ -45,6 +45,15 @@ fn schemathesis() -> Result<()> {
         .env("RGRID_SOAK", "1"))
 }
 
+/// 500 seeded misfortunes over the orchestrator and the stand-in for the provider; how often each hit, and each rule was
+/// looked at, is printed. CI plays a few of them.
+fn cloud() -> Result<()> {
+    run(cargo()
+        .args(["test", "--locked", "--package", "rgrid-orchestrator", "--test", "it", "--", "misfortunes::"])
+        .arg("--nocapture")
+        .env("RGRID_SOAK", "1"))
+}
+
 /// 10,000 simulated workers at one API; what it took is printed. CI has a tenth of them.
 fn workers(args: &[String]) -> Result<()> {
     crate::prerequisites::ensure()?;
@@ -61,6 +70,7 @@ pub(crate) fn soak(args: &[String]) -> Result<()> {
         Some("--guards") => return guards::soak(&args[1..]),
         Some("--random") => return random(),
         Some("--outages") => return outages(),
+        Some("--cloud") => return cloud(),
         Some("--workers") => return workers(&args[1..]),
         Some("--claims") => {
             return store("claim_scale::claims_at_scale_hold_every_limit_and_starve_nobody", &args[1..]);

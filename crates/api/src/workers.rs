@@ -35,6 +35,26 @@ pub struct Worker {
     pub last_heartbeat_at: Option<DateTime<Utc>>,
     /// Why it is in this state, in a sentence.
     pub reason: Option<String>,
+    /// The server behind it, where a provider bills one.
+    #[serde(default)]
+    pub server: Option<ServerBody>,
+}
+
+/// A server that a provider bills.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ServerBody {
+    /// The provider.
+    pub provider: String,
+    /// Its name there.
+    pub name: String,
+    /// Its type.
+    pub machine_type: String,
+    /// Where it stands.
+    pub location: String,
+    /// A started hour of it and of its address, in micro-euros, net, as captured when it was ordered.
+    pub hour_micros: i64,
+    /// Until when it is paid, by the provider's clock; none before it was created.
+    pub paid_until: Option<DateTime<Utc>>,
 }
 
 /// The answer to `GET /workers`: all that are not terminated, and those terminated within the last hour.

@@ -26,3 +26,7 @@ pub(crate) fn holds(guard: &Guard) -> bool {
 }
 
 pub(crate) const OWN_GAP: Guard = guard("own-gap");
+
+// Servers that are bought.
+pub(crate) const ABSENCE_CONFIRMED: Guard = guard("absence-confirmed");
+pub(crate) const AMBIGUOUS_KEPT: Guard = guard("ambiguous-kept");

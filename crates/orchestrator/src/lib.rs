@@ -4,12 +4,15 @@
 //! looks at the whole state each time, on a timer and on a nudge, and what failed is tried again by the next round.
 
 mod apply;
+mod bought;
 pub mod cloud;
+mod errands;
 mod error;
 mod guards;
 mod housekeeping;
 mod observe;
 mod rounds;
 
+pub use bought::Period;
 pub use error::Error;
-pub use rounds::{Config, run};
+pub use rounds::{Config, Spending, run};

@@ -1,10 +1,14 @@
 //! Rows and the provider's listing become the one view that core decides by.
 
+use chrono::TimeDelta;
 use rgrid_core::Timestamp;
 use rgrid_core::fleet::forecast::{History, Kind};
-use rgrid_core::fleet::{Backing, Demand, FleetView, Machine, Market, Overdue, WorkerView};
+use rgrid_core::fleet::{
+    Backing, Demand, FleetPolicy, FleetView, Machine, Market, Overdue, ServerView, WorkerView,
+};
 use rgrid_core::limits;
 use rgrid_store::fleet::{FleetRows, FleetWorkerRow};
+use rgrid_store::servers::ServerRow;
 
 use crate::cloud::Listing;
 
@@ -15,29 +19,43 @@ pub(crate) struct Failures {
     pub(crate) newest_at: Option<Timestamp>,
 }
 
-/// Puts the view together. `listing` is `None` when the provider did not answer: then no machine is judged.
+/// The provider's side.
+#[derive(Debug, Default)]
+pub(crate) struct Provided<'a> {
+    pub(crate) name: &'a str,
+    /// `None` when it did not answer: then no machine is judged.
+    pub(crate) listing: Option<&'a Listing>,
+    /// What was ordered of it.
+    pub(crate) servers: &'a [ServerRow],
+    pub(crate) market: Market,
+    /// By how much its clock is ahead: its hours are counted by it.
+    pub(crate) ahead: TimeDelta,
+}
+
+/// Puts the view together.
 pub(crate) fn view(
     rows: &FleetRows,
-    provider: &str,
-    listing: Option<&Listing>,
+    provided: Provided<'_>,
     failures: Failures,
+    policy: &FleetPolicy,
 ) -> FleetView {
+    let impatient = |oldest: Timestamp| (rows.now - oldest).to_std().unwrap_or_default() >= policy.patience;
     FleetView {
-        workers: rows.workers.iter().map(|row| worker(row, provider, listing)).collect(),
+        workers: rows.workers.iter().map(|row| worker(row, &provided)).collect(),
         demand: rows
             .demand
             .iter()
             .map(|row| Demand {
                 wanted: row.wanted,
                 executions: row.count,
-                impatient: row.count,
+                impatient: if impatient(row.oldest) { row.count } else { 0 },
                 oldest_queued_at: row.oldest,
                 kind: Kind(0),
             })
             .collect(),
         running: Vec::new(),
         history: History::default(),
-        market: Market::default(),
+        market: provided.market,
         overdue: rows
             .overdue
             .iter()
@@ -55,22 +73,25 @@ pub(crate) fn view(
     }
 }
 
-fn worker(row: &FleetWorkerRow, provider: &str, listing: Option<&Listing>) -> WorkerView {
+fn worker(row: &FleetWorkerRow, provided: &Provided<'_>) -> WorkerView {
     let backing = match row.provider.as_str() {
         "local" => Backing::Local,
         "static" => Backing::Static,
         _ => Backing::Server,
     };
-    let machine = match listing {
-        Some(listing) if row.provider == provider => {
+    let machine = match provided.listing {
+        Some(listing) if row.provider == provided.name => {
             if listing.present.contains(&row.id) {
                 Machine::Present
-            } else {
+            } else if listing.gone.contains(&row.id) {
                 Machine::Absent
+            } else {
+                Machine::Unknown
             }
         }
         Some(_) | None => Machine::Unknown,
     };
+    let server = provided.servers.iter().find(|server| server.worker == Some(row.id));
     WorkerView {
         id: row.id,
         status: row.status,
@@ -85,7 +106,12 @@ fn worker(row: &FleetWorkerRow, provider: &str, listing: Option<&Listing>) -> Wo
         open_attempts: row.open_attempts,
         idle_since: row.idle_since.filter(|_| row.open_attempts == 0),
         machine,
-        server: None,
+        server: server.map(|server| ServerView {
+            machine_type: server.machine_type.clone(),
+            location: server.location.clone(),
+            created: server.created.map(|created| created - provided.ahead),
+            price: server.price,
+        }),
     }
 }
 

@@ -2,13 +2,15 @@
 //! minute at most, and stops neither the others nor the loop.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rgrid_core::Timestamp;
-use rgrid_core::fleet::{Action, FleetPolicy, health, lifecycle, provisioning};
+use rgrid_core::fleet::{Action, Backing, FleetPolicy, FleetView, Reason, health, lifecycle, provisioning};
 use rgrid_core::limits;
 use rgrid_core::worker::WorkerStatus;
 use rgrid_store::Store;
+use rgrid_store::fleet::FleetRows;
 use rgrid_store::leadership::Term;
 use rgrid_store::notify::Nudge;
 use tokio::sync::broadcast::error::RecvError;
@@ -17,11 +19,12 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::apply::{Round, apply};
-use crate::cloud::{Cloud, Listing};
+use crate::bought::{Books, Bought, Period};
+use crate::cloud::{Cloud, Listing, Target};
 use crate::error::Error;
 use crate::guards;
 use crate::housekeeping;
-use crate::observe::{Failures, view};
+use crate::observe::{Failures, Provided, view};
 
 /// A round is made at least this often.
 const ROUND_PERIOD: Duration = Duration::from_secs(1);
@@ -46,6 +49,19 @@ pub struct Config {
     /// Cancelled when this grid shall make way for another: no worker is added, and those of this machine finish
     /// what they hold and leave.
     pub retire: CancellationToken,
+    /// Whether anything may be changed at a provider that bills.
+    pub spending: Spending,
+    /// How often such a provider is asked.
+    pub period: Period,
+}
+
+/// Whether anything may be created, changed or deleted at a provider that bills.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Spending {
+    /// It may.
+    On,
+    /// It is observed and planned, and what would be done is logged; for this reason.
+    Off(String),
 }
 
 /// The three duties, in the order in which they act.
@@ -66,6 +82,7 @@ pub async fn run<C: Cloud>(
     shutdown: CancellationToken,
 ) -> Result<(), Error> {
     tracing::info!(holder = %config.holder, provider = cloud.name(), "orchestrator starting");
+    let cloud = Arc::new(cloud);
     let mut nudges = store.nudges();
     let mut state = State::default();
     let (leads, lead_seen) = watch::channel(false);
@@ -90,6 +107,7 @@ pub async fn run<C: Cloud>(
                 () = &mut timer => break,
                 () = shutdown.cancelled() => break,
                 () = cloud.changed() => break,
+                () = state.bought.errands.wait() => break,
                 nudge = nudges.recv() => match nudge {
                     Ok(Nudge::Queue | Nudge::Fleet) | Err(RecvError::Lagged(_)) => break,
                     Ok(Nudge::Directives | Nudge::Logs | Nudge::Executions) => {}
@@ -102,6 +120,7 @@ pub async fn run<C: Cloud>(
         }
     }
     cloud.close().await;
+    state.bought.errands.finish().await;
     for _ in 0..LAST_ROUNDS {
         state.round(&config, &store, &cloud, Stage::Leaving).await;
     }
@@ -115,6 +134,28 @@ pub async fn run<C: Cloud>(
     }
     tracing::info!("orchestrator ended");
     Ok(())
+}
+
+impl Config {
+    /// Why work waits, with what keeps this grid from buying before it.
+    fn explain(&self, words: &str, stopped: bool) -> String {
+        match &self.spending {
+            Spending::Off(why) => format!("no server is bought: {why}; {words}"),
+            Spending::On if stopped => format!("no server is bought: `rgrid cloud stop` was said; {words}"),
+            Spending::On => words.to_owned(),
+        }
+    }
+}
+
+/// All spending was stopped: what is idle goes at once, what works finishes and goes.
+fn drain_all(fleet: &FleetView, actions: &mut Vec<(Action, Reason)>) {
+    for worker in &fleet.workers {
+        let drain = Action::Drain(worker.id);
+        let works = worker.status == WorkerStatus::Active && worker.backing == Backing::Server;
+        if works && actions.iter().all(|(action, _)| *action != drain) {
+            actions.push((drain, Reason::NotWanted));
+        }
+    }
 }
 
 /// Whether this orchestrator stays.
@@ -150,44 +191,89 @@ struct State {
     expired_at: Option<Instant>,
     judge_after: Option<Timestamp>,
     failures: Failures,
+    bought: Bought,
     reported: HashMap<&'static str, Instant>,
 }
 
 impl State {
-    async fn round<C: Cloud>(&mut self, config: &Config, store: &Store, cloud: &C, stage: Stage) {
+    async fn round<C: Cloud>(&mut self, config: &Config, store: &Store, cloud: &Arc<C>, stage: Stage) {
         if let Err(error) = self.lead(config, store).await {
             self.report("leadership", &error);
         }
         let Some(term) = self.term else { return };
-        let (rows, listing) = tokio::join!(store.fleet(), cloud.list());
-        let rows = match rows {
+        for error in self.bought.settle(store, &term, cloud.name()).await {
+            self.report("provider", &error);
+        }
+        let bills = cloud.backing() == Backing::Server;
+        let rows = match store.fleet().await {
             Ok(rows) => rows,
             Err(error) => {
                 self.report("observe", &error.into());
                 return;
             }
         };
-        let listing: Option<Listing> = match listing {
-            Ok(listing) => Some(listing),
-            Err(error) => {
-                self.report("listing", &error.into());
-                None
+        let books = match bills {
+            false => None,
+            true => match Books::read(store, cloud.name()).await {
+                Ok(books) => Some(books),
+                Err(error) => {
+                    self.report("observe", &error);
+                    return;
+                }
+            },
+        };
+        let listing = match &books {
+            None => self.list(cloud, &rows).await,
+            Some(books) => {
+                self.bought.ask(cloud, books, config.period);
+                self.bought.listing().cloned()
             }
         };
         self.note_gap(rows.now);
         if rows.workers.iter().any(|row| row.status == WorkerStatus::Active) {
             self.failures = Failures::default();
         }
-        let fleet = view(&rows, cloud.name(), listing.as_ref(), self.failures);
-        let workers_max = if config.retire.is_cancelled() { 0 } else { config.policy.workers_max };
+        let stopped = books.as_ref().is_some_and(|books| books.grid.spending_stopped_at.is_some());
+        let workers_max = if config.retire.is_cancelled() || stopped { 0 } else { config.policy.workers_max };
         let policy = FleetPolicy { workers_max, ..config.policy.clone() };
-        let round = Round { store, cloud, term: &term, rows: &rows, listing: listing.as_ref() };
+        let failures = books.as_ref().map_or(self.failures, |books| Failures {
+            in_a_row: books.market.failed_in_a_row,
+            newest_at: books.market.failed_at,
+        });
+        let provided = Provided {
+            name: cloud.name(),
+            listing: listing.as_ref(),
+            servers: books.as_ref().map_or(&[], |books| &books.servers),
+            market: books.as_ref().map(|books| self.bought.market(&books.market)).unwrap_or_default(),
+            ahead: self.bought.ahead(rows.now),
+        };
+        let fleet = view(&rows, provided, failures, &policy);
+        let round = Round {
+            store,
+            cloud,
+            term: &term,
+            rows: &rows,
+            listing: listing.as_ref(),
+            books: books.as_ref(),
+            spending: &config.spending,
+        };
         for (duty, _) in DUTIES {
+            let mut outlook = None;
             let actions = match duty {
                 "health" => health::plan(&fleet, &policy, rows.now, self.judge_after),
                 "provisioning" if stage == Stage::Leaving => Vec::new(),
-                "provisioning" => provisioning::plan(&fleet, &policy, rows.now),
-                _ => lifecycle::plan(&fleet, &policy, rows.now),
+                "provisioning" => {
+                    let decision = provisioning::decide(&fleet, &policy, rows.now);
+                    outlook = Some(decision.outlook.map(|outlook| outlook.to_string()));
+                    decision.actions
+                }
+                _ => {
+                    let mut actions = lifecycle::plan(&fleet, &policy, rows.now);
+                    if stopped {
+                        drain_all(&fleet, &mut actions);
+                    }
+                    actions
+                }
             };
             let mut whole = true;
             for (action, reason) in &actions {
@@ -195,8 +281,14 @@ impl State {
                     self.failures.in_a_row = self.failures.in_a_row.saturating_add(1);
                     self.failures.newest_at = Some(rows.now);
                 }
-                if let Err(error) = apply(&round, action, reason).await {
+                if let Err(error) = apply(&round, &mut self.bought.errands, action, reason).await {
                     whole = false;
+                    self.report(duty, &error);
+                }
+            }
+            if let (true, Some(outlook)) = (bills, outlook) {
+                let sentence = outlook.map(|words| config.explain(&words, stopped));
+                if let Err(error) = self.bought.say(store, &term, sentence).await {
                     self.report(duty, &error);
                 }
             }
@@ -205,12 +297,52 @@ impl State {
                     .set(rows.now.timestamp_millis() as f64 / 1000.0);
             }
         }
+        if let Some(books) = &books
+            && let Err(error) = self.reconcile(config, store, cloud, &term, books, rows.now).await
+        {
+            self.report("reconciliation", &error);
+        }
         if self.expired_at.is_none_or(|at| at.elapsed() >= EXPIRY_PERIOD) {
             self.expired_at = Some(Instant::now());
             if let Err(error) = store.expire_pending(&term).await {
                 self.report("expiry", &error.into());
             }
         }
+    }
+
+    /// What a provider that does not bill has of ours.
+    async fn list<C: Cloud>(&mut self, cloud: &Arc<C>, rows: &FleetRows) -> Option<Listing> {
+        let ours = rows.workers.iter().filter(|row| row.provider == cloud.name());
+        let expected: Vec<Target> =
+            ours.map(|row| Target { worker: row.id, server: None, name: None }).collect();
+        match cloud.list(&expected).await {
+            Ok(listing) => Some(listing),
+            Err(error) => {
+                self.report("listing", &error.into());
+                None
+            }
+        }
+    }
+
+    /// Both ways between the provider and what was ordered.
+    async fn reconcile<C: Cloud>(
+        &mut self,
+        config: &Config,
+        store: &Store,
+        cloud: &Arc<C>,
+        term: &Term,
+        books: &Books,
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        for listed in self.bought.reconcile(store, term, books, now).await? {
+            let target =
+                Target { worker: listed.worker, server: Some(listed.server.id), name: Some(listed.name) };
+            match &config.spending {
+                Spending::On => self.bought.errands.delete(cloud, listed.intent, target),
+                Spending::Off(why) => tracing::info!(?target, why, "would delete"),
+            }
+        }
+        Ok(())
     }
 
     /// Takes or renews leadership when it is time to.

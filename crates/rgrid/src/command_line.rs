@@ -40,6 +40,8 @@ pub(crate) enum Entry {
     Simulate(SimulateArgs),
     /// Look after a grid from its own host: keys, accounts, workers' tokens
     Admin(AdminArgs),
+    /// See what servers are billed and whose they are, or stop all spending; from the grid's own host
+    Cloud(CloudArgs),
 }
 
 /// Of every role.
@@ -213,8 +215,30 @@ pub(crate) enum AdminCommand {
     },
     /// Print a token with which one machine may join as a worker
     JoinToken,
+    /// Say that the database was restored from a backup: for 30 minutes unknown servers are reported, not deleted
+    Restored,
     /// Show every setting, and where it comes from
     Settings,
+}
+
+/// Of `rgrid cloud`.
+#[derive(Debug, Args)]
+pub(crate) struct CloudArgs {
+    #[command(flatten)]
+    pub(crate) service: ServiceArgs,
+    #[command(subcommand)]
+    pub(crate) command: CloudCommand,
+}
+
+/// What can be done about servers.
+#[derive(Debug, Clone, Copy, Subcommand)]
+pub(crate) enum CloudCommand {
+    /// List every billed server of this grid with its owner; fails when one has none
+    Audit,
+    /// Stop all spending: nothing is bought, idle servers go now, busy ones when their work is done
+    Stop,
+    /// Allow it again
+    Resume,
 }
 
 fn role(text: &str) -> Result<rgrid_store::keys::Role, String> {

@@ -46,5 +46,6 @@ pub fn main() -> ExitCode {
         Entry::Migrate(args) => roles::migrate::run(&args),
         Entry::Simulate(args) => roles::simulate::run(&args, line.globals.json),
         Entry::Admin(args) => roles::admin::run(&args),
+        Entry::Cloud(args) => roles::cloud::run(&args),
     }
 }

@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use rgrid_api::executions::{Attempt, Execution, InputBody};
 use rgrid_api::keys::{Key, Role};
 use rgrid_api::outcome::OutcomeBody;
-use rgrid_api::workers::{Directive, Held, Lease, SandboxBody, Worker};
+use rgrid_api::workers::{Directive, Held, Lease, SandboxBody, ServerBody, Worker};
 use rgrid_core::Timestamp;
 use rgrid_core::id::AccountId;
 use rgrid_core::limits;
+use rgrid_core::money::paid_until;
 use rgrid_core::outcome::Outcome;
 use rgrid_core::submission::{InputKind, Sha256};
 use rgrid_core::worker::Capacity;
@@ -17,6 +18,7 @@ use rgrid_store::claim::Claimed;
 use rgrid_store::directives::DirectiveRow;
 use rgrid_store::executions::ExecutionRow;
 use rgrid_store::keys::KeyRow;
+use rgrid_store::servers::ServerRow;
 use rgrid_store::workers::WorkerRow;
 
 use crate::error::Refused;
@@ -83,7 +85,8 @@ pub(crate) fn key(row: &KeyRow) -> Key {
     }
 }
 
-pub(crate) fn worker(row: &WorkerRow) -> Worker {
+pub(crate) fn worker(row: &WorkerRow, servers: &[ServerRow], now: Timestamp) -> Worker {
+    let server = servers.iter().find(|server| server.worker == Some(row.id));
     let sandbox = row.sandbox.as_ref();
     Worker {
         id: row.id.to_string(),
@@ -103,6 +106,14 @@ pub(crate) fn worker(row: &WorkerRow) -> Worker {
         created_at: row.created_at,
         last_heartbeat_at: row.last_heartbeat_at,
         reason: row.reason.clone(),
+        server: server.map(|server| ServerBody {
+            provider: server.provider.clone(),
+            name: server.name.clone(),
+            machine_type: server.machine_type.clone(),
+            location: server.location.clone(),
+            hour_micros: server.price.hour().0,
+            paid_until: server.created.map(|created| paid_until(created, now)),
+        }),
     }
 }
 

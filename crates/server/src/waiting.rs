@@ -10,7 +10,14 @@ use crate::state::App;
 pub(crate) async fn sentence(app: &App, row: &ExecutionRow) -> Result<Option<String>, Refused> {
     match row.status {
         Status::Pending => Ok(at_once(row)),
-        Status::Queued => Ok(app.store.waiting(row.account_id, row.id).await?.as_ref().map(describe)),
+        Status::Queued => {
+            let Some(waiting) = app.store.waiting(row.account_id, row.id).await? else { return Ok(None) };
+            let outlook = if waits_for_worker(&waiting) { app.store.outlook().await? } else { None };
+            Ok(Some(match outlook {
+                Some(outlook) => format!("{}; {outlook}", describe(&waiting)),
+                None => describe(&waiting),
+            }))
+        }
         Status::Running => Ok(at_once(row)),
         Status::Completed | Status::Failed | Status::TimedOut | Status::Cancelled => Ok(None),
     }
@@ -22,6 +29,16 @@ pub(crate) fn at_once(row: &ExecutionRow) -> Option<String> {
         Status::Pending => Some(describe(&Waiting::Inputs { missing: row.inputs_missing })),
         Status::Running => row.preparing.clone(),
         Status::Queued | Status::Completed | Status::Failed | Status::TimedOut | Status::Cancelled => None,
+    }
+}
+
+/// True when another worker would help: then the orchestrator's words on that belong to the sentence.
+fn waits_for_worker(waiting: &Waiting) -> bool {
+    match waiting {
+        Waiting::Inputs { .. } | Waiting::Worker { batch_limit: Some(_), .. } => false,
+        Waiting::Worker { workers_active, fits_a_worker, slots_free, .. } => {
+            *workers_active == 0 || !fits_a_worker || *slots_free == 0
+        }
     }
 }
 

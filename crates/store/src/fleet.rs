@@ -336,7 +336,7 @@ impl Store {
     }
 
     /// Begins a transaction of the leader.
-    async fn write(&self, term: &Term) -> Result<Transaction<'static, Postgres>> {
+    pub(crate) async fn write(&self, term: &Term) -> Result<Transaction<'static, Postgres>> {
         let mut transaction = self.begin().await?;
         leadership::check(&mut transaction, term).await?;
         Ok(transaction)

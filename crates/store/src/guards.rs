@@ -163,3 +163,6 @@ pub(crate) const BLOB_RECHECK: Guard =
     guard("blob-recheck", &[("($3 or e.finished_at is null)", "($3 or e.finished_at is null) and false")]);
 pub(crate) const LOG_ONCE: Guard = guard("log-once", &[]);
 pub(crate) const LOG_WITHOUT_HOLE: Guard = guard("log-without-hole", &[]);
+
+// Servers that are bought.
+pub(crate) const HELD_TO_PROMISE: Guard = guard("held-to-promise", &[]);

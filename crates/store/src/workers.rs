@@ -11,7 +11,7 @@ use sqlx::{PgConnection, Row};
 use crate::directives::{self, Directives, Held, HeldColumns};
 use crate::notify::Nudge;
 use crate::row::{self, Columns};
-use crate::{Error, Result, Store, guards, keys, secret};
+use crate::{Error, Result, Store, guards, keys, market, secret};
 
 /// How a worker isolates and limits, as its probe found it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -86,18 +86,13 @@ pub struct WorkerRow {
 }
 
 /// What a join token begins with.
-const JOIN_PREFIX: &str = "rgj_";
+pub(crate) const JOIN_PREFIX: &str = "rgj_";
 
 impl Store {
     /// Makes a single-use token: for the given `provisioning` worker, or for a static one whose row the join makes.
     pub async fn create_join_token(&self, worker: Option<WorkerId>, ttl: Duration) -> Result<String> {
         let token = secret::draw(JOIN_PREFIX);
-        sqlx::query(include_str!("../queries/workers/make_token.sql"))
-            .bind(secret::hash(&token).as_slice())
-            .bind(worker.map(|worker| worker.to_string()))
-            .bind(row::millis(ttl))
-            .execute(self.pool())
-            .await?;
+        write_token(&mut *self.pool().acquire().await?, &token, worker, ttl).await?;
         Ok(token)
     }
 
@@ -131,6 +126,9 @@ impl Store {
         if repeated {
             legal.push(WorkerStatus::Active.as_str());
         }
+        let (slots, capacity) =
+            market::hold_to_promise(&mut transaction, worker, join.slots, join.capacity).await?;
+        let join = &JoinRow { slots, capacity, ..join.clone() };
         let joined = write_join(&mut transaction, worker, join, secret::hash(&credential), legal).await?;
         if !joined {
             return Err(refused());
@@ -210,6 +208,22 @@ impl Store {
 /// Statuses as the SQL guards take them.
 pub(crate) fn statuses(step: WorkerStep) -> Vec<&'static str> {
     sources(step).into_iter().map(WorkerStatus::as_str).collect()
+}
+
+/// Writes a join token's hash.
+pub(crate) async fn write_token(
+    connection: &mut PgConnection,
+    token: &str,
+    worker: Option<WorkerId>,
+    ttl: Duration,
+) -> Result<()> {
+    sqlx::query(include_str!("../queries/workers/make_token.sql"))
+        .bind(secret::hash(token).as_slice())
+        .bind(worker.map(|worker| worker.to_string()))
+        .bind(row::millis(ttl))
+        .execute(connection)
+        .await?;
+    Ok(())
 }
 
 async fn make_static(connection: &mut PgConnection) -> Result<WorkerId> {

@@ -8,6 +8,7 @@ use rgrid_api::health::Pruned;
 use rgrid_api::keys::{CreatedKey, Key, Whoami};
 use rgrid_api::runtimes::RuntimeList;
 use rgrid_api::workers::Worker;
+use rgrid_core::money::Micros;
 use rgrid_core::quantity::{format_bytes, format_duration};
 
 use super::Output;
@@ -24,6 +25,19 @@ pub(crate) struct Table {
     pub columns: Option<u16>,
     /// Ages are counted from here.
     pub now: DateTime<Utc>,
+}
+
+/// Why a worker is as it is: its reason, and how long it is paid for.
+fn why(worker: &Worker) -> String {
+    let paid = worker.server.as_ref().map(|server| {
+        let hour = Micros(server.hour_micros);
+        let of = format!("{} in {}, {hour} an hour", server.machine_type, server.location);
+        match server.paid_until {
+            Some(until) => format!("{of}, paid until {}", until.format("%H:%M:%S")),
+            None => of,
+        }
+    });
+    worker.reason.clone().into_iter().chain(paid).collect::<Vec<_>>().join("; ")
 }
 
 /// A program's command line may take this many characters in a list.
@@ -204,7 +218,7 @@ impl Output for Table {
                     worker.sandbox.kind, worker.sandbox.network, worker.sandbox.limits
                 ),
                 worker.last_heartbeat_at.map(|at| self.ago(at)).unwrap_or_default(),
-                worker.reason.clone().unwrap_or_default(),
+                why(worker),
             ]
         });
         self.rows(&["ID", "STATUS", "RUNNING", "SIZE", "SANDBOX", "HEARD OF", "WHY"], &[], rows)

@@ -8,15 +8,18 @@ use std::process::Stdio;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use chrono::Utc;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use rgrid_core::fleet::Backing;
+use rgrid_core::fleet::catalog::Catalog;
 use rgrid_core::id::WorkerId;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, Command};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::{Cloud, Error, Listing};
+use super::{Cloud, Deletion, Error, Listing, Server, Target, Wish};
 
 /// A runner that was asked to end is killed after this: it hands back what it holds, which takes moments.
 const END_PATIENCE: Duration = Duration::from_secs(15);
@@ -177,15 +180,23 @@ impl Cloud for Local {
         "local"
     }
 
-    async fn list(&self) -> Result<Listing, Error> {
+    fn backing(&self) -> Backing {
+        Backing::Local
+    }
+
+    async fn list(&self, expected: &[Target]) -> Result<Listing, Error> {
         let runners = self.shared.runners();
+        let absent = |target: &&Target| !runners.running.contains_key(&target.worker);
         Ok(Listing {
             present: runners.running.keys().copied().collect(),
+            gone: expected.iter().filter(absent).map(|target| target.worker).collect(),
             last_words: runners.ended.iter().cloned().collect(),
+            ..Listing::default()
         })
     }
 
-    async fn create(&self, worker: WorkerId, join_token: &str) -> Result<(), Error> {
+    async fn create(&self, wish: &Wish) -> Result<Option<Server>, Error> {
+        let Wish { worker, join_token, .. } = wish;
         let mut child = match self.shared.take_ahead() {
             Some(mut ahead) => match ahead.try_wait() {
                 Ok(None) => ahead,
@@ -202,14 +213,16 @@ impl Cloud for Local {
         if let Some(mut stdin) = child.stdin.take() {
             stdin.write_all(format!("{join_token}\n").as_bytes()).await.map_err(Error::Spawn)?;
         }
-        self.shared.runners().running.insert(worker, Running { pid, asked_to_end: None });
-        tokio::spawn(Self::watch(Arc::clone(&self.shared), worker, child));
-        Ok(())
+        self.shared.runners().running.insert(*worker, Running { pid, asked_to_end: None });
+        tokio::spawn(Self::watch(Arc::clone(&self.shared), *worker, child));
+        Ok(None)
     }
 
-    async fn delete(&self, worker: WorkerId) -> Result<(), Error> {
+    async fn delete(&self, target: &Target) -> Result<Deletion, Error> {
         let mut runners = self.shared.runners();
-        let Some(running) = runners.running.get_mut(&worker) else { return Ok(()) };
+        let Some(running) = runners.running.get_mut(&target.worker) else {
+            return Ok(Deletion::Gone(Utc::now()));
+        };
         match running.asked_to_end {
             None => {
                 running.asked_to_end = Some(Instant::now());
@@ -217,7 +230,12 @@ impl Cloud for Local {
             }
             Some(asked) if asked.elapsed() >= END_PATIENCE => signal(running.pid, Signal::SIGKILL),
             Some(_) => Ok(()),
-        }
+        }?;
+        Ok(Deletion::Asked(Utc::now()))
+    }
+
+    async fn catalog(&self) -> Result<Catalog, Error> {
+        Ok(Catalog::default())
     }
 
     async fn changed(&self) {

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 
 use rgrid_core::id::WorkerId;
 use rgrid_orchestrator::cloud::local::{Local, RunnerCommand};
-use rgrid_orchestrator::cloud::{Cloud, Listing};
+use rgrid_orchestrator::cloud::{Cloud, Listing, Target, Wish};
 
 use crate::stage::until;
 
@@ -17,14 +17,22 @@ fn worker(n: u8) -> WorkerId {
     WorkerId::new(0, [n; 10])
 }
 
+fn wish(worker: WorkerId, token: &str) -> Wish {
+    Wish { worker, join_token: token.to_owned(), server: None }
+}
+
+fn target(worker: WorkerId) -> Target {
+    Target { worker, server: None, name: None }
+}
+
 async fn listing(local: &Local) -> Listing {
-    local.list().await.unwrap()
+    local.list(&[]).await.unwrap()
 }
 
 #[tokio::test]
 async fn a_runner_reads_its_token_and_its_last_line_is_kept() {
     let local = local("read token; echo first >&2; echo \"token $token\" >&2; exit 3");
-    local.create(worker(1), "secret").await.unwrap();
+    local.create(&wish(worker(1), "secret")).await.unwrap();
     until("it ended", async || listing(&local).await.last_words.contains_key(&worker(1))).await;
     assert_eq!(listing(&local).await.last_words[&worker(1)], "token secret");
     assert!(listing(&local).await.present.is_empty());
@@ -33,22 +41,22 @@ async fn a_runner_reads_its_token_and_its_last_line_is_kept() {
 #[tokio::test]
 async fn deleting_asks_a_runner_to_end_and_asking_again_is_harmless() {
     let local = local("trap 'echo told >&2; exit 0' TERM; echo ready >&2; while :; do sleep 0.05; done");
-    local.create(worker(1), "secret").await.unwrap();
+    local.create(&wish(worker(1), "secret")).await.unwrap();
     assert_eq!(listing(&local).await.present, [worker(1)]);
-    local.delete(worker(2)).await.unwrap();
+    local.delete(&target(worker(2))).await.unwrap();
     until("it is gone", async || {
-        local.delete(worker(1)).await.unwrap();
+        local.delete(&target(worker(1))).await.unwrap();
         listing(&local).await.present.is_empty()
     })
     .await;
-    local.delete(worker(1)).await.unwrap();
+    local.delete(&target(worker(1))).await.unwrap();
 }
 
 #[tokio::test]
 async fn closing_ends_every_runner() {
     let local = local("while :; do sleep 0.05; done");
     for n in 1..4 {
-        local.create(worker(n), "secret").await.unwrap();
+        local.create(&wish(worker(n), "secret")).await.unwrap();
     }
     local.close().await;
     assert!(listing(&local).await.present.is_empty());
@@ -61,7 +69,7 @@ async fn a_program_that_is_not_there_is_an_error_and_no_machine() {
         args: Vec::new(),
         environment: Vec::new(),
     });
-    assert!(local.create(worker(1), "secret").await.is_err());
+    assert!(local.create(&wish(worker(1), "secret")).await.is_err());
     assert!(listing(&local).await.present.is_empty());
 }
 
@@ -82,11 +90,11 @@ async fn a_runner_that_was_started_ahead_is_the_next_worker() {
     local.start_ahead().unwrap();
     until("it runs", async || starts(&folder) == 1).await;
     assert!(listing(&local).await.present.is_empty(), "it is nobody's machine yet");
-    local.create(worker(1), "secret").await.unwrap();
+    local.create(&wish(worker(1), "secret")).await.unwrap();
     until("it ended", async || listing(&local).await.last_words.contains_key(&worker(1))).await;
     assert_eq!(listing(&local).await.last_words[&worker(1)], "token secret");
     assert_eq!(starts(&folder), 1);
-    local.create(worker(2), "other").await.unwrap();
+    local.create(&wish(worker(2), "other")).await.unwrap();
     until("it ended", async || listing(&local).await.last_words.contains_key(&worker(2))).await;
     assert_eq!((listing(&local).await.last_words[&worker(2)].as_str(), starts(&folder)), ("token other", 2));
 }
@@ -105,7 +113,7 @@ async fn a_runner_that_died_before_it_was_needed_is_replaced() {
         stat.contains(") Z ")
     })
     .await;
-    local.create(worker(1), "secret").await.unwrap();
+    local.create(&wish(worker(1), "secret")).await.unwrap();
     until("the next ended", async || listing(&local).await.last_words.contains_key(&worker(1))).await;
     assert_eq!(listing(&local).await.last_words[&worker(1)], "token secret");
 }

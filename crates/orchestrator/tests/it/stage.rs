@@ -4,14 +4,15 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use rgrid_core::fleet::FleetPolicy;
-use rgrid_core::id::WorkerId;
+use rgrid_core::fleet::catalog::Catalog;
+use rgrid_core::fleet::{Backing, FleetPolicy};
+use rgrid_core::id::{ExecutionId, WorkerId};
 use rgrid_core::runtime::DEFAULT_RUNTIME;
 use rgrid_core::submission::{Draft, Program, Submission, Wanted};
 use rgrid_core::worker::{Capacity, LimitGrade, WorkerStatus};
 use rgrid_core::{limits, path::AbsolutePath};
-use rgrid_orchestrator::cloud::{Cloud, Error, Listing};
-use rgrid_orchestrator::{Config, run};
+use rgrid_orchestrator::cloud::{Cloud, Deletion, Error, Listing, Server, Target, Wish};
+use rgrid_orchestrator::{Config, Period, Spending, run};
 use rgrid_store::Store;
 use rgrid_store::claim::{Claimed, Poll};
 use rgrid_store::testing::TestDatabase;
@@ -70,27 +71,38 @@ impl Cloud for Hand {
         "local"
     }
 
-    async fn list(&self) -> Result<Listing, Error> {
+    fn backing(&self) -> Backing {
+        Backing::Local
+    }
+
+    async fn list(&self, expected: &[Target]) -> Result<Listing, Error> {
         let machines = self.machines.lock().unwrap();
+        let absent = |target: &&Target| !machines.tokens.contains_key(&target.worker);
         Ok(Listing {
             present: machines.tokens.keys().copied().collect(),
+            gone: expected.iter().filter(absent).map(|target| target.worker).collect(),
             last_words: machines.last_words.clone(),
+            ..Listing::default()
         })
     }
 
-    async fn create(&self, worker: WorkerId, join_token: &str) -> Result<(), Error> {
+    async fn create(&self, wish: &Wish) -> Result<Option<Server>, Error> {
         let mut machines = self.machines.lock().unwrap();
         if machines.broken {
             return Err(Error::Spawn(std::io::ErrorKind::PermissionDenied.into()));
         }
-        machines.tokens.insert(worker, join_token.to_owned());
-        Ok(())
+        machines.tokens.insert(wish.worker, wish.join_token.clone());
+        Ok(None)
     }
 
-    async fn delete(&self, worker: WorkerId) -> Result<(), Error> {
-        self.machines.lock().unwrap().tokens.remove(&worker);
+    async fn delete(&self, target: &Target) -> Result<Deletion, Error> {
+        self.machines.lock().unwrap().tokens.remove(&target.worker);
         self.changed.notify_one();
-        Ok(())
+        Ok(Deletion::Asked(chrono::Utc::now()))
+    }
+
+    async fn catalog(&self) -> Result<Catalog, Error> {
+        Ok(Catalog::default())
     }
 
     async fn changed(&self) {
@@ -116,7 +128,13 @@ impl Orchestrator {
         let shutdown = CancellationToken::new();
         let mut policy = FleetPolicy::embedded(WHOLE, 2);
         change(&mut policy);
-        let config = Config { holder: holder.to_owned(), policy, retire: CancellationToken::new() };
+        let config = Config {
+            holder: holder.to_owned(),
+            policy,
+            retire: CancellationToken::new(),
+            spending: Spending::On,
+            period: Period::default(),
+        };
         let task = tokio::spawn(run(config, store.clone(), hand.clone(), shutdown.clone()));
         Self { shutdown, task }
     }
@@ -153,9 +171,9 @@ impl Grid {
         Self { store, database, beats }
     }
 
-    pub(crate) async fn submit(&self) {
+    pub(crate) async fn submit(&self) -> ExecutionId {
         let account = self.store.default_account().await.unwrap().id;
-        self.store.create_execution(account, &submission(), false, None).await.unwrap();
+        self.store.create_execution(account, &submission(), false, None).await.unwrap().execution.id
     }
 
     /// What a runner does when it has read its token.
@@ -165,21 +183,7 @@ impl Grid {
 
     /// The worker that a token makes.
     pub(crate) async fn join_by(&self, token: String) -> WorkerId {
-        let row = JoinRow {
-            token,
-            nonce: "nonce".to_owned(),
-            version: "1".to_owned(),
-            hostname: "here".to_owned(),
-            slots: 2,
-            capacity: WHOLE,
-            sandbox: SandboxRow {
-                kind: "process".to_owned(),
-                network: "veth".to_owned(),
-                limits: LimitGrade::Hard,
-                disk: LimitGrade::Watched,
-            },
-            docker: false,
-        };
+        let row = join_row(token);
         self.store.join(&row).await.unwrap().0
     }
 
@@ -202,6 +206,25 @@ impl Drop for Grid {
     }
 }
 
+/// What a runner of this size says.
+pub(crate) fn join_row(token: String) -> JoinRow {
+    JoinRow {
+        token,
+        nonce: "nonce".to_owned(),
+        version: "1".to_owned(),
+        hostname: "here".to_owned(),
+        slots: 2,
+        capacity: WHOLE,
+        sandbox: SandboxRow {
+            kind: "process".to_owned(),
+            network: "veth".to_owned(),
+            limits: LimitGrade::Hard,
+            disk: LimitGrade::Watched,
+        },
+        docker: false,
+    }
+}
+
 fn submission() -> Submission {
     let folder: AbsolutePath = "/home/me/project".parse().unwrap();
     Draft {
@@ -219,7 +242,7 @@ fn submission() -> Submission {
         wanted: Wanted::default(),
         timeout: limits::TIMEOUT,
         grace: limits::GRACE,
-        retries: 2,
+        retries: 20,
         retry_on: Vec::new(),
         network: true,
         output_roots: Vec::new(),

@@ -42,7 +42,7 @@ fn images(text: &str) -> Result<Images, String> {
     Ok(Images::Listed(listed))
 }
 
-fn public_url(text: &str) -> Result<String, String> {
+pub(super) fn public_url(text: &str) -> Result<String, String> {
     let text = text.trim_end_matches('/');
     match text.starts_with("https://") || text.starts_with("http://") {
         true => Ok(text.to_owned()),

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 pub(crate) use self::api::ApiConfig;
 pub(crate) use self::embedded::EmbeddedConfig;
-pub(crate) use self::orchestrator::{OrchestratorConfig, Spending};
+pub(crate) use self::orchestrator::{HetznerConfig, OrchestratorConfig, Spending};
 pub(crate) use self::runner::RunnerConfig;
 pub(crate) use self::store::store as store_of;
 
@@ -60,7 +60,17 @@ const SETTINGS: &[Setting] = &[
     open("vault.key_file", "RGRID_VAULT_KEY_FILE"),
     open("orchestrator.enabled", "ORCHESTRATOR_ENABLED"),
     open("orchestrator.max_workers", "RGRID_MAX_WORKERS"),
+    open("orchestrator.patience", "RGRID_PATIENCE"),
+    open("orchestrator.spend_per_hour", "RGRID_SPEND_PER_HOUR"),
+    open("orchestrator.spend_per_month", "RGRID_SPEND_PER_MONTH"),
     secret("hetzner.api_token", "HETZNER_API_TOKEN"),
+    open("hetzner.endpoint", "HCLOUD_ENDPOINT"),
+    open("hetzner.server_types", "RGRID_SERVER_TYPES"),
+    open("hetzner.locations", "RGRID_LOCATIONS"),
+    open("hetzner.image", "RGRID_SERVER_IMAGE"),
+    open("hetzner.public_ipv4", "RGRID_PUBLIC_IPV4"),
+    open("hetzner.public_ipv6", "RGRID_PUBLIC_IPV6"),
+    open("hetzner.ssh_keys", "RGRID_SSH_KEYS"),
     open("hetzner.ssh_key_path", "HETZNER_SSH_KEY_PATH"),
     open("hetzner.network_id", "RGRID_NETWORK_ID"),
     open("ray.head_address", "RAY_HEAD_ADDRESS"),

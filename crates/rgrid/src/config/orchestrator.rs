@@ -1,5 +1,11 @@
 //! What `rgrid orchestrator` is told, the switch that lets it spend money before all.
 
+use std::time::Duration;
+
+use rgrid_core::fleet::ServerPolicy;
+use rgrid_core::money::{Micros, Price};
+use rgrid_core::quantity::parse_duration;
+use rgrid_orchestrator::cloud::hetzner::Token;
 use rgrid_store::StoreConfig;
 
 use super::{ConfigError, Settings, Source, store};
@@ -17,7 +23,25 @@ pub(crate) enum Spending {
 pub(crate) struct OrchestratorConfig {
     pub(crate) spending: Spending,
     pub(crate) workers_max: u32,
+    pub(crate) patience: Duration,
+    pub(crate) servers: ServerPolicy,
+    /// Where servers reach the API; without it none is bought.
+    pub(crate) public_url: Option<String>,
+    /// `None` without a token.
+    pub(crate) hetzner: Option<HetznerConfig>,
     pub(crate) store: StoreConfig,
+}
+
+/// The provider's part.
+#[derive(Debug)]
+pub(crate) struct HetznerConfig {
+    pub(crate) endpoint: String,
+    pub(crate) token: Token,
+    pub(crate) image: String,
+    pub(crate) ipv4: bool,
+    pub(crate) ipv6: bool,
+    pub(crate) network: Option<u64>,
+    pub(crate) ssh_keys: Vec<String>,
 }
 
 impl OrchestratorConfig {
@@ -28,6 +52,17 @@ impl OrchestratorConfig {
         let config = Self {
             spending,
             workers_max: settings.with_default("orchestrator.max_workers", |text| text.parse::<u32>())?,
+            patience: settings.with_default("orchestrator.patience", parse_duration)?,
+            servers: ServerPolicy {
+                types: list(settings, "hetzner.server_types"),
+                locations: list(settings, "hetzner.locations"),
+                ipv4: settings.with_default("hetzner.public_ipv4", store::switch)?,
+                spend_per_hour_max: settings.parsed("orchestrator.spend_per_hour", euros)?,
+                spend_per_month_max: settings.parsed("orchestrator.spend_per_month", euros)?,
+                ..ServerPolicy::default()
+            },
+            public_url: settings.parsed("api.public_url", super::api::public_url)?,
+            hetzner: HetznerConfig::of(settings)?,
             store: store::store(settings, "rgrid orchestrator")?,
         };
         if settings.text("ray.head_address").is_some() {
@@ -38,6 +73,32 @@ impl OrchestratorConfig {
         }
         Ok(config)
     }
+}
+
+impl HetznerConfig {
+    /// # Errors
+    /// When a setting cannot be read.
+    pub(crate) fn of(settings: &Settings) -> Result<Option<Self>, ConfigError> {
+        let Some(token) = settings.text("hetzner.api_token").map(Token::new) else { return Ok(None) };
+        Ok(Some(Self {
+            endpoint: settings.required("hetzner.endpoint")?.to_owned(),
+            token,
+            image: settings.required("hetzner.image")?.to_owned(),
+            ipv4: settings.with_default("hetzner.public_ipv4", store::switch)?,
+            ipv6: settings.with_default("hetzner.public_ipv6", store::switch)?,
+            network: settings.parsed("hetzner.network_id", |text| text.parse::<u64>())?,
+            ssh_keys: list(settings, "hetzner.ssh_keys"),
+        }))
+    }
+}
+
+fn list(settings: &Settings, key: &'static str) -> Vec<String> {
+    let text = settings.text(key).unwrap_or_default();
+    text.split(',').map(str::trim).filter(|word| !word.is_empty()).map(str::to_owned).collect()
+}
+
+fn euros(text: &str) -> Result<Micros, String> {
+    text.parse::<Price>().map(Price::rounded).map_err(|error| error.to_string())
 }
 
 /// Exactly `true`, `1`, `yes` or `on`: a slip of the finger must not buy servers.

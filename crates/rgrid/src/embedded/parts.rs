@@ -110,8 +110,13 @@ impl Grid {
         };
         let mut api = tokio::spawn(rgrid_server::run(api_config, store.clone(), listener, api_stop.clone()));
         let retire = CancellationToken::new();
-        let fleet_config =
-            rgrid_orchestrator::Config { holder: HOLDER.to_owned(), policy, retire: retire.clone() };
+        let fleet_config = rgrid_orchestrator::Config {
+            holder: HOLDER.to_owned(),
+            policy,
+            retire: retire.clone(),
+            spending: rgrid_orchestrator::Spending::On,
+            period: rgrid_orchestrator::Period::default(),
+        };
         let mut fleet =
             tokio::spawn(rgrid_orchestrator::run(fleet_config, store.clone(), local, fleet_stop.clone()));
 

@@ -29,6 +29,11 @@ async fn administer(args: &AdminArgs) -> anyhow::Result<()> {
             let store = open(&mut settings).await?;
             accounts(&store, create.as_deref()).await
         }
+        AdminCommand::Restored => {
+            let epoch = open(&mut settings).await?.restored().await?;
+            super::note(&format!("this is life {epoch} of the grid: restart its orchestrators"));
+            Ok(())
+        }
         AdminCommand::JoinToken => {
             let store = open(&mut settings).await?;
             super::print(&store.create_join_token(None, JOIN_TOKEN_TTL).await?)

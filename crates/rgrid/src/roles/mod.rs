@@ -3,6 +3,7 @@
 
 pub(crate) mod admin;
 pub(crate) mod api;
+pub(crate) mod cloud;
 pub(crate) mod down;
 pub(crate) mod migrate;
 pub(crate) mod orchestrator;

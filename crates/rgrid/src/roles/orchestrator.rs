@@ -1,41 +1,107 @@
 //! `rgrid orchestrator`: keeps the fleet right. Any number may run; one leads.
 //!
-//! No provider of servers is in this version: it looks after workers that joined by themselves, and buys nothing,
-//! whatever the switch says.
+//! With a token of a provider it buys servers, if the switch says so; without one it looks after workers that joined by
+//! themselves.
 
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use rgrid_core::fleet::{Backing, FleetPolicy, ServerPolicy};
+use rgrid_core::fleet::{Backing, FleetPolicy};
 use rgrid_core::limits;
 use rgrid_core::worker::Capacity;
+use rgrid_orchestrator::cloud::Cloud;
+use rgrid_orchestrator::cloud::hetzner::{self, Boot, Hetzner};
 use rgrid_orchestrator::cloud::local::{Local, RunnerCommand};
+use rgrid_orchestrator::{Period, Spending};
 use rgrid_store::Store;
+use sha2::Digest as _;
 use tokio_util::sync::CancellationToken;
 
 use crate::command_line::ServiceArgs;
-use crate::config::{OrchestratorConfig, Spending};
+use crate::config::{self, HetznerConfig, OrchestratorConfig};
 
 pub(crate) fn run(args: &ServiceArgs) -> ExitCode {
     super::serve(args, Vec::new(), |settings| Ok(OrchestratorConfig::of(settings)?), serve)
 }
 
 async fn serve(config: OrchestratorConfig, shutdown: CancellationToken) -> anyhow::Result<()> {
-    match config.spending {
-        Spending::On => tracing::warn!(
-            workers_max = config.workers_max,
-            "ORCHESTRATOR_ENABLED is on, and this version knows no provider of servers: none will be bought"
-        ),
-        Spending::Off => tracing::info!("ORCHESTRATOR_ENABLED is off: no server will be bought"),
+    let spending = spending(&config);
+    match &spending {
+        Spending::On => tracing::warn!(workers_max = config.workers_max, "servers will be bought"),
+        Spending::Off(why) => tracing::info!(why, "no server will be bought"),
     }
     let store = Store::connect(&config.store).await.context("the store cannot be opened")?;
-    let fleet =
-        rgrid_orchestrator::Config { holder: holder(), policy: policy(), retire: CancellationToken::new() };
-    // It is never asked to start one, because the policy allows no worker.
-    let none = RunnerCommand { program: "/nonexistent".into(), args: Vec::new(), environment: Vec::new() };
-    rgrid_orchestrator::run(fleet, store.clone(), Local::new(none), shutdown).await?;
+    match &config.hetzner {
+        Some(hetzner) => {
+            let api_url = config.public_url.clone().unwrap_or_default();
+            let cloud = provider(hetzner, &store, api_url).await?;
+            keep(&config, spending, &store, cloud, Backing::Server, shutdown).await?;
+        }
+        None => {
+            // It is never asked to start one, because the policy allows no worker.
+            let none =
+                RunnerCommand { program: "/nonexistent".into(), args: Vec::new(), environment: Vec::new() };
+            keep(&config, spending, &store, Local::new(none), Backing::Static, shutdown).await?;
+        }
+    }
     store.close().await;
     Ok(())
+}
+
+async fn keep<C: Cloud>(
+    config: &OrchestratorConfig,
+    spending: Spending,
+    store: &Store,
+    cloud: C,
+    backing: Backing,
+    shutdown: CancellationToken,
+) -> anyhow::Result<()> {
+    let fleet = rgrid_orchestrator::Config {
+        holder: holder(),
+        policy: policy(config, backing),
+        retire: CancellationToken::new(),
+        spending,
+        period: Period::default(),
+    };
+    Ok(rgrid_orchestrator::run(fleet, store.clone(), cloud, shutdown).await?)
+}
+
+/// Whether money may be spent, and if not, why not.
+fn spending(config: &OrchestratorConfig) -> Spending {
+    let off = |why: &str| Spending::Off(why.to_owned());
+    match (config.spending, &config.hetzner, &config.public_url) {
+        (config::Spending::Off, _, _) => off("ORCHESTRATOR_ENABLED is not on"),
+        (config::Spending::On, None, _) => off("HETZNER_API_TOKEN is not set"),
+        (config::Spending::On, Some(_), None) => {
+            off("RGRID_PUBLIC_URL is not set, so that no server could reach this grid")
+        }
+        (config::Spending::On, Some(_), Some(_)) => Spending::On,
+    }
+}
+
+/// The provider of servers.
+pub(super) async fn provider(
+    config: &HetznerConfig,
+    store: &Store,
+    api_url: String,
+) -> anyhow::Result<Hetzner> {
+    let program = tokio::task::spawn_blocking(|| std::fs::read("/proc/self/exe"));
+    let program = program.await?.context("this program cannot read itself")?;
+    let digest = rgrid_core::submission::Sha256(sha2::Sha256::digest(&program).into());
+    drop(program);
+    Ok(Hetzner::new(hetzner::Config {
+        endpoint: config.endpoint.clone(),
+        token: config.token.clone(),
+        grid: store.grid_id().await?,
+        epoch: store.grid_state().await?.epoch,
+        image: config.image.clone(),
+        ipv4: config.ipv4,
+        ipv6: config.ipv6,
+        network: config.network,
+        ssh_keys: config.ssh_keys.clone(),
+        boot: Boot { api_url, binary_sha256: digest.to_string() },
+        probe: hetzner::PROBE,
+    })?)
 }
 
 /// Host and process, for people who ask who leads.
@@ -44,16 +110,16 @@ fn holder() -> String {
     format!("{}:{}", host.as_deref().unwrap_or("unknown-host"), std::process::id())
 }
 
-fn policy() -> FleetPolicy {
+fn policy(config: &OrchestratorConfig, backing: Backing) -> FleetPolicy {
     let nothing = Capacity { cpu_millis: 0, memory_bytes: 0, disk_bytes: 0 };
     FleetPolicy {
-        backing: Backing::Static,
-        workers_max: 0,
+        backing,
+        workers_max: if backing == Backing::Server { config.workers_max } else { 0 },
         new_worker: nothing,
         new_worker_slots: 1,
-        patience: std::time::Duration::ZERO,
+        patience: config.patience,
         local_idle: limits::LOCAL_IDLE,
         join_deadline: limits::JOIN_DEADLINE,
-        servers: ServerPolicy::default(),
+        servers: config.servers.clone(),
     }
 }

@@ -2,6 +2,7 @@
 
 mod artifacts;
 pub(crate) mod attempts;
+mod binaries;
 mod blobs;
 mod docs;
 mod document;
@@ -97,6 +98,7 @@ fn table() -> OpenApiRouter<App> {
         .routes(routes!(environments::preparing)) //                 POST     /attempts/{execution}/{attempt}/preparing
         .routes(routes!(attempts::finish)) //                        POST     /attempts/{execution}/{attempt}/finish
         // The grid itself.
+        .routes(routes!(binaries::show)) //                          GET      /binaries/{sha256}
         .routes(routes!(health::health)) //                          GET      /health
         .routes(routes!(health::ready)); //                          GET      /ready
     OpenApiRouter::with_openapi(Front::openapi()).nest(BASE, versioned)

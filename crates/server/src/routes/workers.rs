@@ -23,7 +23,8 @@ const SLOTS_MAX: u32 = 4096;
 #[utoipa::path(get, path = "/workers", tag = "workers", responses((status = 200, body = WorkerList)))]
 pub(crate) async fn list(State(app): State<App>, _admin: Admin) -> Result<Json<WorkerList>, Refused> {
     let rows = app.store.workers().await?;
-    Ok(Json(WorkerList { workers: rows.iter().map(bodies::worker).collect() }))
+    let (servers, now) = (app.store.servers().await?, app.store.now().await?);
+    Ok(Json(WorkerList { workers: rows.iter().map(|row| bodies::worker(row, &servers, now)).collect() }))
 }
 
 /// Join the grid as a worker

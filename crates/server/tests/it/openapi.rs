@@ -41,6 +41,7 @@ async fn the_document_covers_every_path_and_every_path_is_served() {
     POST   /attempts/{execution}/{attempt}/return
     POST   /attempts/{execution}/{attempt}/started
     GET    /attempts/{execution}/{attempt}/stdin
+    GET    /binaries/{sha256}
     POST   /blobs/commit
     POST   /blobs/missing
     GET    /blobs/{sha256}

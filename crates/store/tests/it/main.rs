@@ -22,6 +22,7 @@ mod queued;
 mod random;
 mod retention;
 mod s3_server;
+mod servers;
 mod stage;
 mod stdin;
 mod vault;

@@ -15,7 +15,7 @@ use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use crate::stage::Stage;
 
 /// Called for each execution or attempt, by every heartbeat, poll, flush or round, or once for each request of a client.
-const HOT: [(&str, &str); 16] = [
+const HOT: [(&str, &str); 19] = [
     ("artifacts", "a page or a file of an execution's results is asked for"),
     ("attempts", "an attempt begins and ends"),
     ("blobs", "inputs and outputs come and go"),
@@ -27,15 +27,19 @@ const HOT: [(&str, &str); 16] = [
     ("executions", "every submission and every page of a list"),
     ("fleet", "every round of the orchestrator"),
     ("follows", "followers are served each 50 ms"),
+    ("ledger", "every hour of every server, and the month's sum in every round"),
     ("logs", "every push and every read of a log"),
+    ("market", "every round of an orchestrator that buys"),
     ("queue", "everything that is queued"),
     ("retention", "it runs beside everything else, for ever"),
+    ("servers", "every round of an orchestrator that buys"),
     ("stdin", "every push and every read of stdin"),
     ("uploads", "every part of every upload"),
 ];
 
 /// Queries of other folders that are as hot.
-const HOT_BESIDE: [(&str, &str); 8] = [
+const HOT_BESIDE: [(&str, &str); 9] = [
+    ("grid/state", "every round of an orchestrator that buys"),
     ("keys/authenticate", "every request of a client"),
     ("keys/authenticate_worker", "every request of a worker"),
     ("keys/touch", "once a minute for each key"),
@@ -47,7 +51,7 @@ const HOT_BESIDE: [(&str, &str); 8] = [
 ];
 
 /// Asked now and then by people, or once in a life.
-const COLD: [(&str, &str); 25] = [
+const COLD: [(&str, &str); 29] = [
     ("accounts/by_name", "an operator's command"),
     ("accounts/create", "an operator's command"),
     ("accounts/list", "an operator's command"),
@@ -57,10 +61,13 @@ const COLD: [(&str, &str); 25] = [
     ("grid/make", "once in the life of a grid"),
     ("grid/now", "reads no table"),
     ("grid/ping", "reads no table"),
+    ("grid/restored", "an operator's command"),
+    ("grid/stop_spending", "an operator's command"),
     ("grid/versions", "once in the life of a process"),
     ("keys/create", "an operator's command"),
     ("keys/list", "an operator's command"),
     ("keys/revoke", "an operator's command"),
+    ("ledger/lines", "a person asks what was spent"),
     ("leadership/resign", "once in the life of an orchestrator"),
     ("retention/blob_bytes", "the sum over all blobs, each ten minutes, in an embedded grid only"),
     ("workers/join", "once in the life of a worker"),
@@ -69,6 +76,7 @@ const COLD: [(&str, &str); 25] = [
     ("workers/lock_token", "once in the life of a worker"),
     ("workers/make_static", "once in the life of a worker"),
     ("workers/make_token", "once in the life of a worker"),
+    ("workers/promised", "once in the life of a worker"),
     ("workers/sizes", "once a second at most, and only while submissions name sizes"),
     ("workers/unlogged_commit", "reads no table"),
     ("workers/use_token", "once in the life of a worker"),
@@ -76,7 +84,17 @@ const COLD: [(&str, &str); 25] = [
 ];
 
 /// Tables of a row, or of a row a replica: an index would cost more than it gives.
-const TINY: [&str; 5] = ["grid", "api_outage", "api_beats", "leadership", "running_generation"];
+const TINY: [&str; 9] = [
+    "grid",
+    "api_outage",
+    "api_beats",
+    "leadership",
+    "order_pauses",
+    "order_refusals",
+    "outlook",
+    "running_generation",
+    "type_shortfalls",
+];
 
 /// Walks from the start of a table or of an index that is not a partial one: query, what it walks through, and why that
 /// is short.

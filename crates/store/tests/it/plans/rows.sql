@@ -14,6 +14,13 @@ select 'worker_' || lpad(n::text, 26, '0'), 'intent_' || lpad(n::text, 26, '0'),
     case when n > 500 then 'terminated' else 'active' end, 4, 4000, 8, 8, sha256(n::text::bytea),
     now() - interval '1 minute' * n, case when n > 500 then now() - interval '1 minute' * n end
 from generate_series(1, 20000) n;
+update server_intents set name = id, epoch = 1, machine_type = 'cpx22', location = 'fsn1', server_hour = 0.0312,
+    server = id, server_created_at = created_at,
+    server_gone_at = case when right(id, 5)::integer > 50 then now() end,
+    ended_at = case when right(id, 5)::integer > 50 then now() end;
+insert into ledger (intent_id, item, hour_start, micros)
+select i.id, 'server', now() - interval '1 hour' * (n + right(i.id, 5)::integer), 31200
+from server_intents i cross join generate_series(1, 5) n;
 insert into worker_heartbeats (worker_id, last_heartbeat_at) select id, now() from workers;
 insert into join_tokens (token_sha256, worker_id, expires_at) select credential_sha256, id, now() from workers;
 insert into batches (id, account_id, parallel)

@@ -1,0 +1,46 @@
+//! What makes a worker of a fresh server: cloud-init's user data. Any process on the server may read it, and the provider
+//! keeps it, so that the join token, which is used up by the first join, is the only secret in it.
+
+/// Where the grid is, and what a worker runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Boot {
+    /// How servers reach the API: scheme, host and port.
+    pub api_url: String,
+    /// SHA-256 of the program that they fetch from it, in hexadecimal.
+    pub binary_sha256: String,
+}
+
+/// The unit. Its two conditions come first: the metadata service is closed to everybody but root, and that is seen to
+/// be so; else the runner does not start, and the server is given up as one that never joined.
+const UNIT: &str = include_str!("rgrid-runner.service");
+/// Closes the metadata service.
+const CLOSE_METADATA: &str = include_str!("close-metadata.nft");
+/// Fetches the program, checks it by its hash, and starts the unit.
+const START: &str = include_str!("start.sh");
+
+impl Boot {
+    /// The user data of the server `name`.
+    pub(super) fn user_data(&self, name: &str, join_token: &str) -> String {
+        let start = START.replace("@API_URL@", &self.api_url).replace("@SHA256@", &self.binary_sha256);
+        let files = [
+            ("/run/rgrid/join-token", "0600", join_token),
+            ("/etc/rgrid/close-metadata.nft", "0644", CLOSE_METADATA),
+            ("/etc/systemd/system/rgrid-runner.service", "0644", UNIT),
+            ("/etc/rgrid/runner.env", "0644", &format!("RGRID_API_URL={}\n", self.api_url)),
+            ("/etc/rgrid/start.sh", "0755", &start),
+        ];
+        let mut text = format!(
+            "#cloud-config\n# A worker of RGrid: {name}\npackage_update: false\npackage_upgrade: false\nwrite_files:\n"
+        );
+        for (path, mode, content) in files {
+            text.push_str(&format!("- path: {path}\n  permissions: '{mode}'\n  content: |\n"));
+            for line in content.lines() {
+                let line = format!("    {line}");
+                text.push_str(line.trim_end());
+                text.push('\n');
+            }
+        }
+        text.push_str("runcmd:\n- [sh, /etc/rgrid/start.sh]\n");
+        text
+    }
+}

@@ -1,0 +1,129 @@
+//! The calls that are left: a bucket that the provider refills each second and that all who hold a token of the project
+//! share. What matters most is called last to wait: deletes may use all of it, everything else leaves a reserve.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// Which calls go first when few are left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Priority {
+    /// Ends what costs money.
+    Delete,
+    /// Begins what is waited for.
+    Create,
+    /// Shows what there is.
+    List,
+    /// Shows what could be.
+    Catalog,
+}
+
+impl Priority {
+    /// Percent of the bucket that a call of this kind leaves to those before it.
+    fn reserve_percent(self) -> u64 {
+        match self {
+            Self::Delete => 0,
+            Self::Create => 20,
+            Self::List => 25,
+            Self::Catalog => 30,
+        }
+    }
+}
+
+/// Calls an hour, until the provider says otherwise.
+const LIMIT: u64 = 3600;
+/// A call that may not be made by our own count is tried this often all the same: the answer tells the true one.
+pub const PROBE: Duration = Duration::from_secs(60);
+
+/// What is known of the bucket.
+#[derive(Debug, Clone)]
+pub(super) struct Budget {
+    limit: u64,
+    remaining: u64,
+    at: Instant,
+    probe: Duration,
+}
+
+impl Budget {
+    /// A full one: nothing is known yet.
+    pub(super) fn full(now: Instant, probe: Duration) -> Self {
+        Self { limit: LIMIT, remaining: LIMIT, at: now, probe }
+    }
+
+    /// What an answer said.
+    pub(super) fn learn(&mut self, limit: Option<u64>, remaining: Option<u64>, now: Instant) {
+        self.limit = limit.filter(|limit| *limit > 0).unwrap_or(self.limit);
+        if let Some(remaining) = remaining {
+            (self.remaining, self.at) = (remaining, now);
+        }
+    }
+
+    /// Calls that should be there: what was last said, and what has come back since.
+    fn expected(&self, now: Instant) -> u64 {
+        let back = now.saturating_duration_since(self.at).as_secs() * self.limit / 3600;
+        (self.remaining + back).min(self.limit)
+    }
+
+    /// Whether a call may be made now; it is counted.
+    pub(super) fn take(&mut self, priority: Priority, now: Instant) -> bool {
+        let expected = self.expected(now);
+        let reserve = self.limit * priority.reserve_percent() / 100;
+        let probe = now.saturating_duration_since(self.at) >= self.probe;
+        if expected <= reserve && !(expected > 0 && probe) {
+            return false;
+        }
+        if expected != self.remaining {
+            (self.remaining, self.at) = (expected, now);
+        }
+        self.remaining = self.remaining.saturating_sub(1);
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn may(budget: &Budget, now: Instant) -> Vec<bool> {
+        [Priority::Delete, Priority::Create, Priority::List, Priority::Catalog]
+            .map(|priority| budget.clone().take(priority, now))
+            .to_vec()
+    }
+
+    #[test]
+    fn deletes_keep_a_reserve_that_nothing_else_touches() {
+        let now = Instant::now();
+        let mut budget = Budget::full(now, PROBE);
+        assert_eq!(may(&budget, now), [true; 4]);
+        budget.learn(Some(3600), Some(1000), now);
+        assert_eq!(may(&budget, now), [true, true, true, false]);
+        budget.learn(Some(3600), Some(800), now);
+        assert_eq!(may(&budget, now), [true, true, false, false]);
+        budget.learn(None, Some(700), now);
+        assert_eq!(may(&budget, now), [true, false, false, false]);
+        budget.learn(None, Some(0), now);
+        assert_eq!(may(&budget, now), [false; 4]);
+    }
+
+    #[test]
+    fn a_second_brings_a_call_back_and_a_minute_a_look_at_the_true_count() {
+        let now = Instant::now();
+        let mut budget = Budget::full(now, PROBE);
+        budget.learn(None, Some(0), now);
+        assert_eq!(may(&budget, now + Duration::from_secs(2)), [true, false, false, false]);
+        assert_eq!(may(&budget, now + PROBE), [true; 4]);
+        budget.learn(Some(7200), Some(0), now);
+        let after = now + Duration::from_secs(800);
+        assert!(budget.clone().take(Priority::Create, after), "7,200 an hour come back twice as fast");
+    }
+
+    #[test]
+    fn what_was_called_is_counted_before_an_answer_says_so() {
+        let now = Instant::now();
+        let mut budget = Budget::full(now, PROBE);
+        budget.learn(Some(3600), Some(722), now);
+        let creates = (0..10).filter(|_| budget.take(Priority::Create, now)).count();
+        assert_eq!(creates, 2);
+        assert!(budget.take(Priority::Delete, now));
+    }
+}

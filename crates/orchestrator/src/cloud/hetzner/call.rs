@@ -1,0 +1,239 @@
+//! One call: sent within its budget and deadline, and its answer read: the body, what is left of the budget, the
+//! provider's clock, or an error with its meaning.
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use reqwest::header::HeaderMap;
+use reqwest::{Method, StatusCode};
+use rgrid_core::Timestamp;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use tokio::time::Instant;
+
+use super::budget::{Budget, Priority};
+use super::failure::{Repeatable, meaning};
+use super::token::Token;
+use super::wire::ErrorBody;
+use crate::cloud::{Error, Failure};
+
+/// A connection stands within this.
+const CONNECT_DEADLINE: Duration = Duration::from_secs(5);
+/// An answer is there within this, all of it.
+const DEADLINE: Duration = Duration::from_secs(30);
+/// Bytes of an answer that are read.
+const BODY_BYTES_MAX: usize = 8 << 20;
+/// Answers whose clock is remembered. One that lies is outvoted.
+const CLOCKS: usize = 5;
+/// A difference of the clocks above this is told.
+const SKEW_TOLD: TimeDelta = TimeDelta::seconds(30);
+
+/// The provider's address, with all that is known of it.
+#[derive(Debug)]
+pub(super) struct Api {
+    http: reqwest::Client,
+    base: String,
+    pub(super) token: Token,
+    budget: Mutex<Budget>,
+    /// Its clock less ours, the newest last.
+    clocks: Mutex<VecDeque<TimeDelta>>,
+    /// What its clock said last, and when that was.
+    told: Mutex<Option<(Timestamp, Instant)>>,
+}
+
+impl Api {
+    pub(super) fn new(endpoint: &str, token: Token, probe: Duration) -> Result<Self, reqwest::Error> {
+        let base = endpoint.trim_end_matches('/').to_owned();
+        let mut http = reqwest::Client::builder()
+            .connect_timeout(CONNECT_DEADLINE)
+            .timeout(DEADLINE)
+            // Nobody who sends us elsewhere is handed the token.
+            .redirect(reqwest::redirect::Policy::none())
+            .user_agent(concat!("rgrid/", env!("CARGO_PKG_VERSION")));
+        if let Some(rest) = base.strip_prefix("http://") {
+            http = http.tls_certs_only([]);
+            if ["127.", "localhost", "[::1]"].iter().any(|host| rest.starts_with(host)) {
+                http = http.no_proxy();
+            }
+        }
+        Ok(Self {
+            http: http.build()?,
+            base,
+            token,
+            budget: Mutex::new(Budget::full(Instant::now(), probe)),
+            clocks: Mutex::default(),
+            told: Mutex::default(),
+        })
+    }
+
+    /// By how much the provider's clock is ahead of ours; `None` before it has answered.
+    pub(super) fn skew(&self) -> Option<TimeDelta> {
+        let mut clocks: Vec<TimeDelta> =
+            self.clocks.lock().unwrap_or_else(PoisonError::into_inner).iter().copied().collect();
+        clocks.sort_unstable();
+        clocks.get(clocks.len() / 2).copied()
+    }
+
+    /// The provider's time.
+    pub(super) fn now(&self) -> Timestamp {
+        Utc::now() + self.skew().unwrap_or_default()
+    }
+
+    /// The provider's time by its last answer alone: nearest to the truth right after a call.
+    pub(super) fn told(&self) -> Timestamp {
+        match *self.told.lock().unwrap_or_else(PoisonError::into_inner) {
+            Some((date, at)) => date + at.elapsed(),
+            None => Utc::now(),
+        }
+    }
+
+    /// Reads, again as often as one likes.
+    pub(super) async fn get<T: DeserializeOwned>(
+        &self,
+        call: &'static str,
+        priority: Priority,
+        path: &str,
+    ) -> Result<T, Error> {
+        let body = self.send(call, priority, Method::GET, path, None, Repeatable::Yes).await?;
+        self.read(call, &body, Repeatable::Yes)
+    }
+
+    /// Makes something: what is not answered as it should may have been done.
+    pub(super) async fn post<T: DeserializeOwned>(
+        &self,
+        call: &'static str,
+        path: &str,
+        body: &Value,
+    ) -> Result<T, Error> {
+        let body = self.send(call, Priority::Create, Method::POST, path, Some(body), Repeatable::No).await?;
+        self.read(call, &body, Repeatable::No)
+    }
+
+    /// Ends something; its answer does not matter beyond that there is one.
+    pub(super) async fn delete(&self, call: &'static str, path: &str) -> Result<(), Error> {
+        self.send(call, Priority::Delete, Method::DELETE, path, None, Repeatable::Yes).await?;
+        Ok(())
+    }
+
+    fn read<T: DeserializeOwned>(
+        &self,
+        call: &'static str,
+        body: &[u8],
+        repeatable: Repeatable,
+    ) -> Result<T, Error> {
+        serde_json::from_slice(body).map_err(|error| Error::Provider {
+            call,
+            failure: meaning(200, "", repeatable),
+            words: self.token.redact(&format!("an answer that cannot be read: {error}")),
+        })
+    }
+
+    async fn send(
+        &self,
+        call: &'static str,
+        priority: Priority,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+        repeatable: Repeatable,
+    ) -> Result<Vec<u8>, Error> {
+        let may = self.budget.lock().unwrap_or_else(PoisonError::into_inner).take(priority, Instant::now());
+        if !may {
+            let words = "too few calls are left in this hour for one of this kind".to_owned();
+            return Err(Error::Provider { call, failure: Failure::TooManyCalls, words });
+        }
+        metrics::counter!("rgrid_provider_calls_total", "call" => call).increment(1);
+        let mut request =
+            self.http.request(method, format!("{}{path}", self.base)).bearer_auth(self.token.secret());
+        if let Some(body) = body {
+            request = request.json(body);
+        }
+        let broken = |error: reqwest::Error| {
+            // What never reached it was not carried out.
+            let failure = if error.is_connect() || error.is_builder() {
+                Failure::Unavailable
+            } else {
+                meaning(0, "", repeatable)
+            };
+            let words = self.token.redact(&chain(&error.without_url()));
+            Error::Provider { call, failure, words }
+        };
+        let mut response = request.send().await.map_err(broken)?;
+        let status = response.status();
+        self.learn(response.headers());
+        let correlation = header(response.headers(), "x-correlation-id").unwrap_or_default();
+        let mut bytes = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(broken)? {
+            bytes.extend_from_slice(&chunk);
+            if bytes.len() > BODY_BYTES_MAX {
+                let words = format!("an answer of more than {BODY_BYTES_MAX} bytes");
+                return Err(Error::Provider { call, failure: meaning(200, "", repeatable), words });
+            }
+        }
+        if status.is_success() {
+            return Ok(bytes);
+        }
+        Err(self.refusal(call, status, &bytes, &correlation, repeatable))
+    }
+
+    fn refusal(
+        &self,
+        call: &'static str,
+        status: StatusCode,
+        body: &[u8],
+        correlation: &str,
+        repeatable: Repeatable,
+    ) -> Error {
+        let words = serde_json::from_slice::<ErrorBody>(body).unwrap_or_default().error.unwrap_or_default();
+        let code = words.code.unwrap_or_default();
+        let failure = meaning(status.as_u16(), &code, repeatable);
+        if failure == Failure::TooManyCalls {
+            // Only what comes back from now on can be used.
+            self.budget.lock().unwrap_or_else(PoisonError::into_inner).learn(None, Some(0), Instant::now());
+        }
+        let message = words.message.unwrap_or_else(|| "no words".to_owned());
+        let said = format!("{} {code}: {message} (correlation id {correlation})", status.as_u16());
+        Error::Provider { call, failure, words: self.token.redact(&said) }
+    }
+
+    fn learn(&self, headers: &HeaderMap) {
+        let number = |name| header(headers, name).and_then(|text| text.parse::<u64>().ok());
+        let (limit, remaining) = (number("ratelimit-limit"), number("ratelimit-remaining"));
+        if let Some(remaining) = remaining {
+            metrics::gauge!("rgrid_provider_calls_left").set(remaining as f64);
+        }
+        self.budget.lock().unwrap_or_else(PoisonError::into_inner).learn(limit, remaining, Instant::now());
+        let date = header(headers, "date").and_then(|text| DateTime::parse_from_rfc2822(&text).ok());
+        if let Some(date) = date {
+            *self.told.lock().unwrap_or_else(PoisonError::into_inner) = Some((date.to_utc(), Instant::now()));
+            let skew = date.to_utc() - Utc::now();
+            metrics::gauge!("rgrid_provider_clock_skew_seconds").set(skew.num_milliseconds() as f64 / 1000.0);
+            if skew.abs() > SKEW_TOLD {
+                tracing::debug!(seconds = skew.num_seconds(), "the provider's clock is not ours");
+            }
+            let mut clocks = self.clocks.lock().unwrap_or_else(PoisonError::into_inner);
+            clocks.push_back(skew);
+            if clocks.len() > CLOCKS {
+                clocks.pop_front();
+            }
+        }
+    }
+}
+
+fn header(headers: &HeaderMap, name: &str) -> Option<String> {
+    headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned)
+}
+
+/// An error with its causes.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut words = error.to_string();
+    let mut cause = error.source();
+    while let Some(next) = cause {
+        words.push_str(": ");
+        words.push_str(&next.to_string());
+        cause = next.source();
+    }
+    words
+}
