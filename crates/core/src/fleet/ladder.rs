@@ -8,7 +8,7 @@ use crate::Timestamp;
 use crate::fleet::{FleetPolicy, FleetView, Market, Order, ServerPolicy};
 use crate::limits;
 use crate::money::Micros;
-use crate::worker::Capacity;
+use crate::worker::{Capacity, WorkerStatus};
 
 /// An order of a type at a location that was refused for want of capacity, or as impossible there.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -193,9 +193,13 @@ fn breaker_rest(in_a_row: u32) -> Duration {
     }
 }
 
-/// How many servers may be ordered at once while servers fail to join: one, as a trial, until one joins.
+/// How many servers may be ordered now: while servers fail to join one alone is on its way, as a trial, until one joins.
 pub fn orders_max(view: &FleetView, policy: &FleetPolicy) -> u32 {
-    if view.failed_in_a_row > 0 { 1 } else { policy.workers_max }
+    let on_trial = || view.workers.iter().any(|worker| worker.status == WorkerStatus::Provisioning);
+    match view.failed_in_a_row {
+        0 => policy.workers_max,
+        _ => u32::from(!on_trial()),
+    }
 }
 
 impl fmt::Display for Bar {

@@ -275,6 +275,15 @@ fn servers_that_never_join_open_the_breaker_and_one_alone_is_tried_after_it() {
     assert_eq!(count(1, 100), 1);
     assert_eq!([count(2, 399), count(2, 400)], [0, 1]);
     assert_eq!([count(3, 699), count(3, 700), count(30, 3699), count(30, 3700)], [0, 1, 0, 1]);
+    // While the trial is on its way nothing follows it.
+    let trial = WorkerView {
+        status: WorkerStatus::Provisioning,
+        joined_at: None,
+        last_heartbeat_at: None,
+        ..server(1)
+    };
+    let tried = FleetView { workers: vec![trial], ..failing(2) };
+    assert_eq!(provisioning::plan(&tried, &policy(), at(401)).len(), 0);
     insta::assert_snapshot!(purchase(&failing(2), &policy(), 101), @"2 servers in a row never joined; one more is tried at 08:06:40; 0 of 10 servers");
 }
 
