@@ -65,7 +65,7 @@ pub struct Setup {
     pub price: Price,
     /// From the order to the first execution.
     pub boot: Duration,
-    /// Of the random numbers; no run without faults draws any.
+    /// Of the random numbers; a run of a trace draws none yet.
     pub seed: u64,
 }
 

@@ -7,11 +7,10 @@ use hetzner_sim::{Deed, Effect, Fault, Matching, Options, Pace, Stand};
 use rgrid_core::execution::Status;
 use rgrid_core::fleet::{Backing, FleetPolicy, ServerPolicy};
 use rgrid_core::id::{ExecutionId, GridId, IntentId, WorkerId};
-use rgrid_core::outcome::Outcome;
 use rgrid_core::worker::{Capacity, WorkerStatus};
 use rgrid_orchestrator::cloud::hetzner::{self, Boot, Hetzner, Token};
 use rgrid_orchestrator::{Config, Period, Spending, run};
-use rgrid_store::attempts::{AttemptAuth, AttemptState, FinishRow};
+use rgrid_store::attempts::AttemptState;
 use rgrid_store::claim::{Claimed, Poll};
 use rgrid_store::directives::Held;
 use rgrid_store::servers::server_name;
@@ -19,34 +18,10 @@ use rgrid_store::workers::HeartbeatRow;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::stage::{Grid, WHOLE, join_row, until};
+use crate::stage::{Grid, WHOLE, auth, finished, join_row, until};
 
 /// The hour's edge, less the margin, and a little.
 const TO_THE_EDGE: Duration = Duration::from_secs(3600 - 170);
-
-/// What an attempt's calls prove themselves with.
-pub(crate) fn auth(worker_id: WorkerId, claimed: &Claimed) -> AttemptAuth {
-    AttemptAuth {
-        execution_id: claimed.attempt.execution_id,
-        attempt: claimed.attempt.number,
-        token: claimed.token.clone(),
-        worker_id,
-    }
-}
-
-/// Exit code 0 and no output.
-pub(crate) fn finished() -> FinishRow {
-    FinishRow {
-        outcome: Outcome::Exited { code: 0 },
-        outputs: Vec::new(),
-        not_brought_back: Vec::new(),
-        stdout_bytes: 0,
-        stderr_bytes: 0,
-        peak_memory_bytes: None,
-        cpu_ms: None,
-        platform: None,
-    }
-}
 
 /// A grid that buys, and whom it buys of.
 pub(crate) struct Market {
@@ -147,6 +122,20 @@ impl Market {
         worker
     }
 
+    /// A server that was bought for a submission, and the attempt that it holds.
+    async fn at_work(&self) -> (WorkerId, Claimed) {
+        self.grid.submit().await;
+        self.until_servers(1).await;
+        let worker = self.join().await;
+        (worker, self.claim(worker).await)
+    }
+
+    /// Waits until the orchestrator knows which server came of an order.
+    async fn known(&self) {
+        let known = async || self.grid.store.servers().await.unwrap().iter().any(|row| row.server.is_some());
+        until("the server is known", known).await;
+    }
+
     async fn claim(&self, worker: WorkerId) -> Claimed {
         self.try_claim(worker).await.remove(0)
     }
@@ -236,10 +225,7 @@ async fn an_empty_grid_buys_a_server_uses_it_and_is_rid_of_it_at_the_hours_edge(
     let market = Market::new().await;
     let buyer = market.buyer("a");
     market.listings(1).await;
-    market.grid.submit().await;
-    market.until_servers(1).await;
-    let worker = market.join().await;
-    let claimed = market.claim(worker).await;
+    let (worker, claimed) = market.at_work().await;
     market.beat(worker, &[&claimed]).await;
     market.finish(worker, &claimed).await;
     market.beat(worker, &[]).await;
@@ -258,10 +244,7 @@ async fn an_empty_grid_buys_a_server_uses_it_and_is_rid_of_it_at_the_hours_edge(
 async fn a_busy_server_is_kept_over_the_edge_and_its_second_hour_is_in_the_ledger() {
     let market = Market::new().await;
     let buyer = market.buyer("a");
-    market.grid.submit().await;
-    market.until_servers(1).await;
-    let worker = market.join().await;
-    let claimed = market.claim(worker).await;
+    let (worker, claimed) = market.at_work().await;
     market.beat(worker, &[&claimed]).await;
     market.stand.step(TO_THE_EDGE);
     market.listings(4).await;
@@ -290,10 +273,7 @@ async fn a_create_whose_answer_is_lost_is_found_by_its_name_and_adopted() {
         market.grid.submit().await;
         let buyer = market.buyer("a");
         market.until_servers(1).await;
-        until("it is known", async || {
-            market.grid.store.servers().await.unwrap().iter().any(|row| row.server.is_some())
-        })
-        .await;
+        market.known().await;
         let worker = market.join().await;
         let claimed = market.claim(worker).await;
         market.finish(worker, &claimed).await;
@@ -318,8 +298,7 @@ async fn a_create_that_is_carried_out_later_than_it_was_answered_is_adopted() {
     assert_eq!(market.grid.store.servers().await.unwrap().len(), 1, "its place is kept");
     market.stand.step(Duration::from_secs(6));
     market.until_servers(1).await;
-    let known = async || market.grid.store.servers().await.unwrap().iter().any(|row| row.server.is_some());
-    until("it is known", known).await;
+    market.known().await;
     market.join().await;
     assert_eq!((market.creates(), market.deletes()), (2, 0));
     buyer.stop().await;
@@ -334,10 +313,7 @@ async fn a_server_made_by_an_orchestrator_that_was_killed_is_taken_over() {
     market.until_servers(1).await;
     first.kill();
     let second = market.buyer("b");
-    until("the server is known", async || {
-        market.grid.store.servers().await.unwrap().iter().any(|row| row.server.is_some())
-    })
-    .await;
+    market.known().await;
     let worker = market.join().await;
     let claimed = market.claim(worker).await;
     market.finish(worker, &claimed).await;
@@ -389,8 +365,7 @@ async fn an_empty_or_failed_listing_deletes_nothing() {
     let buyer = market.buyer("a");
     market.grid.submit().await;
     market.until_servers(1).await;
-    let known = async || market.grid.store.servers().await.unwrap().iter().any(|row| row.server.is_some());
-    until("it is known", known).await;
+    market.known().await;
     let lists = |effect| Fault::sticky(Matching::request("GET", "/servers"), effect);
     for effect in [
         Effect::EmptyList,
@@ -461,10 +436,7 @@ async fn a_server_that_never_joins_is_deleted_though_it_is_locked_for_a_while() 
 async fn when_spending_is_stopped_nothing_more_is_bought_and_idle_servers_go_at_once() {
     let market = Market::new().await;
     let buyer = market.buyer("a");
-    market.grid.submit().await;
-    market.until_servers(1).await;
-    let worker = market.join().await;
-    let claimed = market.claim(worker).await;
+    let (worker, claimed) = market.at_work().await;
     market.grid.store.stop_spending(true).await.unwrap();
     until("it takes no new work", async || market.grid.status(worker).await == WorkerStatus::Draining).await;
     market.grid.submit().await;

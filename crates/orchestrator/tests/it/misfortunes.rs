@@ -19,8 +19,8 @@ use rgrid_store::attempts::AttemptAuth;
 use rgrid_store::claim::Claimed;
 use rgrid_store::servers::server_name;
 
-use crate::bought::{Buyer, Market, auth, finished};
-use crate::stage::join_row;
+use crate::bought::{Buyer, Market};
+use crate::stage::{auth, finished, join_row};
 
 /// Seeds that CI plays.
 const SEEDS_CI: u64 = 12;

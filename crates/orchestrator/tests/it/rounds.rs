@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rgrid_core::worker::WorkerStatus;
 
-use crate::stage::{Grid, Hand, Orchestrator, until};
+use crate::stage::{Grid, Hand, Orchestrator, auth, finished, until};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn waiting_work_brings_one_worker_which_joins_by_its_own_token() {
@@ -80,23 +80,7 @@ async fn an_idle_worker_is_drained_deleted_and_terminated() {
     let worker = hand.created()[0];
     grid.join(&hand, worker).await;
     let claimed = grid.claim(worker).await.remove(0);
-    let auth = rgrid_store::attempts::AttemptAuth {
-        execution_id: claimed.attempt.execution_id,
-        attempt: claimed.attempt.number,
-        token: claimed.token,
-        worker_id: worker,
-    };
-    let finish = rgrid_store::attempts::FinishRow {
-        outcome: rgrid_core::outcome::Outcome::Exited { code: 0 },
-        outputs: Vec::new(),
-        not_brought_back: Vec::new(),
-        stdout_bytes: 0,
-        stderr_bytes: 0,
-        peak_memory_bytes: None,
-        cpu_ms: None,
-        platform: None,
-    };
-    grid.store.finish(&auth, &finish, [0; 32]).await.unwrap();
+    grid.store.finish(&auth(worker, &claimed), &finished(), [0; 32]).await.unwrap();
     until("it is terminated", async || grid.status(worker).await == WorkerStatus::Terminated).await;
     assert!(hand.created().is_empty(), "its machine is gone");
     orchestrator.stop().await;

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use rgrid_core::fleet::catalog::Catalog;
 use rgrid_core::fleet::{Backing, FleetPolicy};
 use rgrid_core::id::{ExecutionId, WorkerId};
+use rgrid_core::outcome::Outcome;
 use rgrid_core::runtime::DEFAULT_RUNTIME;
 use rgrid_core::submission::{Draft, Program, Submission, Wanted};
 use rgrid_core::worker::{Capacity, LimitGrade, WorkerStatus};
@@ -14,6 +15,7 @@ use rgrid_core::{limits, path::AbsolutePath};
 use rgrid_orchestrator::cloud::{Cloud, Deletion, Error, Listing, Server, Target, Wish};
 use rgrid_orchestrator::{Config, Period, Spending, run};
 use rgrid_store::Store;
+use rgrid_store::attempts::{AttemptAuth, FinishRow};
 use rgrid_store::claim::{Claimed, Poll};
 use rgrid_store::testing::TestDatabase;
 use rgrid_store::workers::{JoinRow, SandboxRow, WorkerRow};
@@ -262,5 +264,29 @@ pub(crate) async fn until(what: &str, mut condition: impl AsyncFnMut() -> bool) 
     while !condition().await {
         assert!(started.elapsed() < DEADLINE, "in vain: {what}");
         tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// What an attempt's calls prove themselves with.
+pub(crate) fn auth(worker_id: WorkerId, claimed: &Claimed) -> AttemptAuth {
+    AttemptAuth {
+        execution_id: claimed.attempt.execution_id,
+        attempt: claimed.attempt.number,
+        token: claimed.token.clone(),
+        worker_id,
+    }
+}
+
+/// Exit code 0 and no output.
+pub(crate) fn finished() -> FinishRow {
+    FinishRow {
+        outcome: Outcome::Exited { code: 0 },
+        outputs: Vec::new(),
+        not_brought_back: Vec::new(),
+        stdout_bytes: 0,
+        stderr_bytes: 0,
+        peak_memory_bytes: None,
+        cpu_ms: None,
+        platform: None,
     }
 }
