@@ -6,11 +6,13 @@
 
 mod baselines;
 mod clock;
+pub mod faults;
 pub mod json;
 mod mind;
 mod queue;
 pub mod random;
 pub mod report;
+pub mod rules;
 pub mod setup;
 pub mod svg;
 pub mod table;
@@ -18,11 +20,17 @@ pub mod trace;
 pub mod workload;
 mod world;
 
+use crate::faults::Scenario;
 use crate::report::Run;
 use crate::setup::Setup;
 use crate::trace::Execution;
 
 /// Runs one policy over executions, which are in the order of their submission.
 pub fn run(setup: &Setup, executions: &[Execution]) -> Run {
-    world::World::new(setup, executions).run()
+    world::World::new(setup, executions, &[]).run()
+}
+
+/// Runs RGrid's own policy over a scenario, in which servers and the provider fail.
+pub fn run_scenario(setup: &Setup, scenario: &Scenario) -> Run {
+    world::World::new(setup, &scenario.executions, &scenario.faults).run()
 }

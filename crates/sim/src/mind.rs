@@ -3,8 +3,9 @@
 
 use std::time::Duration;
 
+use rgrid_core::fleet::ladder::Refusal;
 use rgrid_core::fleet::{Action, health, lifecycle, provisioning};
-use rgrid_core::id::{AccountId, ExecutionId};
+use rgrid_core::id::{AccountId, ExecutionId, WorkerId};
 use rgrid_core::limits;
 use rgrid_core::money::paid_until;
 use rgrid_core::placement::{self, Candidate, Load, Offer, Paid};
@@ -13,6 +14,8 @@ use rgrid_core::worker::{Capacity, WorkerStatus, WorkerStep};
 use crate::clock::{at, ms, span};
 use crate::world::{NOTHING, World};
 
+/// A killed worker's executions are queued again within this: dead after 25 s, and a round.
+const REQUEUE_MAX: i64 = 26_000;
 /// A round is made this often while something waits.
 const ROUND: i64 = 1000;
 
@@ -26,7 +29,8 @@ pub(crate) fn act(world: &mut World) {
     if round(world) {
         world.look_again(world.now + ROUND);
     }
-    if !world.queue.is_empty() {
+    let failing = !world.faults.is_empty() && !world.view.workers.is_empty();
+    if failing || !world.queue.is_empty() {
         world.look_again(world.now + ROUND);
     }
     if let Some(edge) = next_edge(world) {
@@ -53,7 +57,9 @@ fn claim(world: &mut World) {
         let mut offers = Vec::new();
         for (worker, machine) in world.view.workers.iter().zip(&world.machines) {
             let slots = worker.slots.saturating_sub(worker.open_attempts);
-            if worker.status != WorkerStatus::Active || slots == 0 {
+            // Who is not heard of asks for no work.
+            let asks = machine.died.is_none() && machine.silent_until <= world.now;
+            if worker.status != WorkerStatus::Active || slots == 0 || !asks {
                 continue;
             }
             places += slots;
@@ -113,43 +119,98 @@ fn candidate(world: &World, n: usize, number: usize) -> Candidate {
 fn round(world: &mut World) -> bool {
     let now = at(world.now);
     world.view.demand = world.queue.demand(world.now, span(world.policy.patience));
-    for worker in &mut world.view.workers {
-        if worker.joined_at.is_some() {
-            worker.last_heartbeat_at = Some(now);
-        }
-    }
+    hear(world);
     let (view, policy) = (&world.view, &world.policy);
     let mut actions = health::plan(view, policy, now, None);
-    actions.extend(provisioning::plan(view, policy, now));
+    let decision = provisioning::decide(view, policy, now);
+    let told = decision.outlook.is_some();
+    actions.extend(decision.actions);
     actions.extend(lifecycle::plan(view, policy, now));
     let acted = !actions.is_empty();
+    let free = view.workers.iter().any(|w| w.status == WorkerStatus::Active && w.open_attempts < w.slots);
+    let explained = world.queue.is_empty() || free || told;
+    world.checks.check("4: what waits is claimable or waits for a reason with a name", explained, world.now);
     for (action, _) in actions {
         apply(world, &action);
     }
     acted
 }
 
+/// Heartbeats arrive; a worker that was called dead and is heard of takes work again.
+fn hear(world: &mut World) {
+    let now = at(world.now);
+    for index in 0..world.view.workers.len() {
+        let machine = &world.machines[index];
+        let heard = machine.died.is_none() && machine.silent_until <= world.now;
+        let worker = &mut world.view.workers[index];
+        if worker.joined_at.is_some() && heard {
+            worker.last_heartbeat_at = Some(now);
+            if worker.status == WorkerStatus::Dead {
+                world.step(index, WorkerStep::Return);
+            }
+        }
+    }
+}
+
 fn apply(world: &mut World, action: &Action) {
     match action {
         Action::AddServer(order) => {
-            world.order(order);
+            let sold_out = world.sold_out.get(&order.location).is_some_and(|until| *until > world.now);
+            let refusals = &mut world.view.market.refusals;
+            let cell =
+                |r: &&mut Refusal| r.machine_type == order.machine_type && r.location == order.location;
+            match (sold_out, refusals.iter_mut().find(cell)) {
+                (true, Some(refusal)) => {
+                    refusal.in_a_row += 1;
+                    refusal.at = at(world.now);
+                }
+                (true, None) => refusals.push(Refusal {
+                    machine_type: order.machine_type.clone(),
+                    location: order.location.clone(),
+                    in_a_row: 1,
+                    at: at(world.now),
+                }),
+                (false, _) => {
+                    refusals.retain(|refusal| refusal.location != order.location);
+                    world.order(order);
+                }
+            }
         }
-        Action::Drain(worker) => {
+        Action::Drain(worker) => step(world, *worker, WorkerStep::Drain),
+        Action::MarkFailed(worker) => {
+            step(world, *worker, WorkerStep::NeverJoined);
+            world.view.failed_in_a_row += 1;
+            world.view.failed_at = Some(at(world.now));
+        }
+        Action::MarkDead(worker) => {
+            step(world, *worker, WorkerStep::FallSilent);
             if let Some(index) = world.find(*worker) {
-                world.step(index, WorkerStep::Drain);
+                let in_time = world.machines[index].died.is_none_or(|died| world.now - died <= REQUEUE_MAX);
+                world.checks.check(
+                    "5: a killed worker's executions are queued again in time",
+                    in_time,
+                    world.now,
+                );
+                world.lose_attempts(index);
             }
         }
         Action::Terminate(worker) => {
+            step(world, *worker, WorkerStep::Terminate);
             if let Some(index) = world.find(*worker) {
-                world.step(index, WorkerStep::Terminate);
+                let idle = world.machines[index].held.is_empty();
+                world.checks.check("7: no server with work is deleted", idle, world.now);
                 world.delete(index);
             }
         }
         Action::LoseAttempt { .. }
-        | Action::MarkDead(_)
-        | Action::MarkFailed(_)
         | Action::AddWorker
         | Action::DeleteMachine(_)
-        | Action::MarkTerminated(_) => panic!("in a world without faults nobody says {action:?}"),
+        | Action::MarkTerminated(_) => panic!("in this world nobody says {action:?}"),
+    }
+}
+
+fn step(world: &mut World, worker: WorkerId, step: WorkerStep) {
+    if let Some(index) = world.find(worker) {
+        world.step(index, step);
     }
 }

@@ -3,6 +3,7 @@
 use rgrid_core::money::{Micros, Price, started_hours};
 
 use crate::clock::at;
+use crate::rules::Checks;
 use crate::trace::Execution;
 
 /// A server that existed. Times are milliseconds from the trace's start.
@@ -58,6 +59,8 @@ pub struct Run {
     pub servers: Vec<ServerRecord>,
     /// Executions in the order of their submission.
     pub executions: Vec<ExecutionRecord>,
+    /// Rules that were checked on the way, and how often.
+    pub checks: Checks,
 }
 
 /// A run in a few numbers.

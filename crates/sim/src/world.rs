@@ -2,7 +2,7 @@
 //! baseline) orders and releases servers through it; it keeps the record from which bill and waits are computed.
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::{BinaryHeap, HashMap, HashSet};
 
 use rgrid_core::fleet::catalog::{Architecture, Catalog, MachineType, Offering};
 use rgrid_core::fleet::forecast::{History, Kind, Running};
@@ -15,8 +15,10 @@ use rgrid_core::money::Rate;
 use rgrid_core::worker::{Capacity, WorkerStatus, WorkerStep, next};
 
 use crate::clock::{at, span};
+use crate::faults::Fault;
 use crate::queue::Queue;
 use crate::report::{ExecutionRecord, Run, ServerRecord};
+use crate::rules::{self, Checks};
 use crate::setup::{Policy, Setup};
 use crate::trace::Execution;
 use crate::{baselines, mind};
@@ -28,13 +30,18 @@ const MEMORY_PER_CPU: u64 = 2 << 30;
 /// Disk of a simulated type, per CPU.
 const DISK_PER_CPU: u64 = 40 << 30;
 
+/// Where the simulated type is sold, at one price.
+const LOCATIONS: [&str; 2] = ["here", "there"];
+
 /// What happens by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Event {
     /// A server has booted and its worker joins.
     Up(WorkerId),
     /// An attempt ends.
-    Finish { execution: usize, worker: WorkerId },
+    Finish { execution: usize, attempt: u32, worker: WorkerId },
+    /// Something goes wrong: the number of the fault.
+    Fault(usize),
     /// Whoever decides looks again.
     Round,
 }
@@ -51,6 +58,10 @@ pub(crate) struct Held {
 pub(crate) struct Machine {
     pub(crate) server: usize,
     pub(crate) held: Vec<Held>,
+    /// When it lost its power.
+    pub(crate) died: Option<i64>,
+    /// It is not heard of before.
+    pub(crate) silent_until: i64,
 }
 
 pub(crate) struct World<'a> {
@@ -62,6 +73,17 @@ pub(crate) struct World<'a> {
     pub(crate) policy: FleetPolicy,
     pub(crate) machines: Vec<Machine>,
     pub(crate) queue: Queue,
+    /// What goes wrong, and when.
+    pub(crate) faults: &'a [(i64, Fault)],
+    /// Locations that are sold out, and until when.
+    pub(crate) sold_out: HashMap<String, i64>,
+    pub(crate) checks: Checks,
+    /// Of servers that never boot, their numbers.
+    never_boot: HashSet<usize>,
+    /// The current attempt's number of each execution.
+    attempts: Vec<u32>,
+    finished: usize,
+    pub(crate) steps: u64,
     index: HashMap<WorkerId, usize>,
     servers: Vec<ServerRecord>,
     records: Vec<ExecutionRecord>,
@@ -76,19 +98,21 @@ pub(crate) struct World<'a> {
 }
 
 impl<'a> World<'a> {
-    pub(crate) fn new(setup: &'a Setup, executions: &'a [Execution]) -> Self {
+    pub(crate) fn new(setup: &'a Setup, executions: &'a [Execution], faults: &'a [(i64, Fault)]) -> Self {
         let machine_type = MachineType {
             name: "sim".to_owned(),
             cores: setup.cpus_per_worker,
             memory_bytes: MEMORY_PER_CPU * u64::from(setup.cpus_per_worker),
             disk_bytes: DISK_PER_CPU * u64::from(setup.cpus_per_worker),
             architecture: Architecture::X86,
-            locations: vec![Offering {
-                location: "here".to_owned(),
-                rate: Rate { hour: setup.price, month: None },
-                orderable: true,
-                ends_at: None,
-            }],
+            locations: LOCATIONS
+                .map(|location| Offering {
+                    location: location.to_owned(),
+                    rate: Rate { hour: setup.price, month: None },
+                    orderable: true,
+                    ends_at: None,
+                })
+                .into(),
         };
         let policy = FleetPolicy {
             backing: Backing::Server,
@@ -122,6 +146,13 @@ impl<'a> World<'a> {
             policy,
             machines: Vec::new(),
             queue: Queue::default(),
+            faults,
+            sold_out: HashMap::new(),
+            checks: Checks::default(),
+            never_boot: HashSet::new(),
+            attempts: vec![0; executions.len()],
+            finished: 0,
+            steps: 0,
             index: HashMap::new(),
             servers: Vec::new(),
             records: executions.iter().map(ExecutionRecord::waiting).collect(),
@@ -137,6 +168,9 @@ impl<'a> World<'a> {
     /// Runs the world until nothing is left to do.
     pub(crate) fn run(mut self) -> Run {
         let mut arriving = 0;
+        for (number, (time, _)) in self.faults.iter().enumerate() {
+            self.after(*time, Event::Fault(number));
+        }
         if self.setup.policy == Policy::Earlier {
             self.look_again(0);
         }
@@ -164,14 +198,25 @@ impl<'a> World<'a> {
                 Policy::Earlier => baselines::earlier(&mut self, more),
                 Policy::KeepAlive => baselines::keep_alive(&mut self),
             }
+            let finished = self.finished;
+            rules::after_step(&mut self, arriving, finished);
         }
-        Run { servers: self.servers, executions: self.records }
+        let mut run = Run { servers: self.servers, executions: self.records, checks: self.checks };
+        rules::at_the_end(&mut run, arriving);
+        run
     }
 
     fn happen(&mut self, event: Event) {
         match event {
             Event::Up(worker) => {
                 let Some(at_index) = self.find(worker) else { return };
+                let machine = &self.machines[at_index];
+                let up = machine.died.is_none() && !self.never_boot.contains(&machine.server);
+                if !up || self.view.workers[at_index].status != WorkerStatus::Provisioning {
+                    return;
+                }
+                self.view.failed_in_a_row = 0;
+                self.view.failed_at = None;
                 let now = at(self.now);
                 let view = &mut self.view.workers[at_index];
                 view.joined_at = Some(now);
@@ -180,7 +225,8 @@ impl<'a> World<'a> {
                 self.step(at_index, WorkerStep::Join);
                 self.nudged = true;
             }
-            Event::Finish { execution, worker } => self.finish(execution, worker),
+            Event::Finish { execution, attempt, worker } => self.finish(execution, attempt, worker),
+            Event::Fault(number) => self.go_wrong(number),
             Event::Round => {
                 self.nudged = true;
                 self.round_at = i64::MAX;
@@ -227,7 +273,7 @@ impl<'a> World<'a> {
             cpus: self.setup.cpus_per_worker,
         });
         self.index.insert(id, self.view.workers.len());
-        self.machines.push(Machine { server: number, held: Vec::new() });
+        self.machines.push(Machine { server: number, held: Vec::new(), died: None, silent_until: 0 });
         self.view.workers.push(WorkerView {
             id,
             status: WorkerStatus::Provisioning,
@@ -289,15 +335,33 @@ impl<'a> World<'a> {
             started_at: at(self.now),
             held: Capacity { cpu_millis: execution.cpu_millis, ..NOTHING },
         });
-        self.after(self.now + execution.runs, Event::Finish { execution: number, worker });
+        self.attempts[number] += 1;
+        let attempt = self.attempts[number];
+        self.after(self.now + execution.runs, Event::Finish { execution: number, attempt, worker });
     }
 
-    fn finish(&mut self, number: usize, worker: WorkerId) {
+    fn finish(&mut self, number: usize, attempt: u32, worker: WorkerId) {
         let execution = &self.executions[number];
         let now = at(self.now);
         let Some(index) = self.find(worker) else { return };
-        self.machines[index].held.retain(|held| held.execution != number);
+        let machine = &mut self.machines[index];
+        // A stale attempt changes nothing, and a machine without power finishes nothing.
+        if self.attempts[number] != attempt
+            || machine.died.is_some()
+            || !machine.held.iter().any(|held| held.execution == number)
+        {
+            return;
+        }
+        if machine.silent_until > self.now {
+            let again = machine.silent_until;
+            self.after(again, Event::Finish { execution: number, attempt, worker });
+            return;
+        }
+        machine.held.retain(|held| held.execution != number);
+        let first = self.records[number].finished == i64::MAX;
+        self.checks.check("3: terminal states never change", first, self.now);
         self.records[number].finished = self.now;
+        self.finished += 1;
         let view = &mut self.view.workers[index];
         view.open_attempts -= 1;
         view.used.cpu_millis -= execution.cpu_millis;
@@ -305,6 +369,12 @@ impl<'a> World<'a> {
             view.idle_since = Some(now);
             self.nudged = true;
         }
+        self.runs_no_more(number);
+        let took = std::time::Duration::from_millis(execution.runs.unsigned_abs());
+        self.view.history.record(Kind(execution.kind), took, now);
+    }
+
+    fn runs_no_more(&mut self, number: usize) {
         if let Some(place) = self.running_at.remove(&number) {
             self.view.running.swap_remove(place);
             self.runs.swap_remove(place);
@@ -312,7 +382,54 @@ impl<'a> World<'a> {
                 self.running_at.insert(*moved, place);
             }
         }
-        let took = std::time::Duration::from_millis(execution.runs.unsigned_abs());
-        self.view.history.record(Kind(execution.kind), took, now);
+    }
+
+    /// A worker's attempts are lost: their executions go back to the queue.
+    pub(crate) fn lose_attempts(&mut self, index: usize) {
+        let lost = std::mem::take(&mut self.machines[index].held);
+        for held in lost {
+            self.runs_no_more(held.execution);
+            let record = &mut self.records[held.execution];
+            record.started = i64::MAX;
+            record.server = usize::MAX;
+            self.attempts[held.execution] += 1;
+            self.queue.push(held.execution, &self.executions[held.execution]);
+        }
+        let now = at(self.now);
+        let view = &mut self.view.workers[index];
+        view.open_attempts = 0;
+        view.used = NOTHING;
+        view.idle_since = Some(now);
+        self.nudged = true;
+    }
+
+    /// True when each execution that runs is held by a machine.
+    pub(crate) fn current_are_held(&self) -> bool {
+        let held = self.machines.iter().flat_map(|machine| machine.held.iter());
+        held.fold(0, |known, held| known + usize::from(self.running_at.contains_key(&held.execution)))
+            == self.running_at.len()
+    }
+
+    fn go_wrong(&mut self, number: usize) {
+        let now = self.now;
+        let of = |machines: &[Machine], server: usize| machines.iter().position(|m| m.server == server);
+        match &self.faults[number].1 {
+            Fault::SoldOut { location, until } => {
+                self.sold_out.insert(location.clone(), *until);
+            }
+            Fault::NeverBoots { server } => {
+                self.never_boot.insert(*server);
+            }
+            Fault::Dies { server } => {
+                if let Some(index) = of(&self.machines, *server) {
+                    self.machines[index].died = Some(now);
+                }
+            }
+            Fault::Silent { server, until } => {
+                if let Some(index) = of(&self.machines, *server) {
+                    self.machines[index].silent_until = *until;
+                }
+            }
+        }
     }
 }

@@ -28,8 +28,16 @@ fn simulate(args: &SimulateArgs, as_json: bool) -> anyhow::Result<()> {
 
     let mut chosen: Option<Run> = None;
     let mut rows = Vec::new();
-    for policy in Policy::ALL {
-        let run = rgrid_sim::run(&Setup { policy, ..setup.clone() }, &executions);
+    // One beside the other: each is a world of its own.
+    let runs = std::thread::scope(|scope| {
+        let world = |policy| {
+            let (setup, executions) = (Setup { policy, ..setup.clone() }, &executions);
+            (policy, scope.spawn(move || rgrid_sim::run(&setup, executions)))
+        };
+        Policy::ALL.map(world).map(|(policy, run)| (policy, run.join()))
+    });
+    for (policy, run) in runs {
+        let run = run.map_err(|_| anyhow::anyhow!("the simulation of {policy} broke a rule of its world"))?;
         let patient = policy == Policy::HourEdge && !setup.patience.is_zero();
         let name = match patient {
             true => format!("{policy} ({} s patience)", setup.patience.as_secs()),
