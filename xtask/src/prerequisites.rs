@@ -73,7 +73,9 @@ fn is_there(sign: &str) -> bool {
 
 pub(crate) fn ensure() -> Result<()> {
     packages(NEEDED)?;
-    image()?;
+    for (name, why, packages) in IMAGES {
+        image(name, why, packages)?;
+    }
     for (folder, pinned) in PYTHON_TOOLS {
         python_tool(folder, pinned)?;
     }
@@ -84,18 +86,30 @@ fn is_root() -> bool {
     std::fs::metadata("/proc/self").is_ok_and(|own| std::os::unix::fs::MetadataExt::uid(&own) == 0)
 }
 
-/// A small Debian with Python, which tests give to an engine of their own: made from Debian's packages, once.
-fn image() -> Result<()> {
+/// Small Debians, which tests give to engines of their own: a name, what for, and the packages.
+const IMAGES: &[(&str, &str, &str)] = &[
+    ("debian", "the image of the docker sandbox's tests", "python3,ca-certificates"),
+    (
+        "debian-systemd",
+        "the servers of hetzner-sim",
+        // The last one is what debootstrap does not find by itself.
+        "systemd,systemd-sysv,dbus,cloud-init,python3,ca-certificates,iproute2,curl,procps,bubblewrap,nftables,python3-cffi-backend",
+    ),
+];
+
+/// Made from Debian's packages, once.
+fn image(name: &str, why: &str, packages: &str) -> Result<()> {
     let folder = crate::root().join("target/tools/images");
-    let (file, aside, made) = (folder.join("debian.tar"), folder.join("debian.new"), folder.join("root"));
+    let file = folder.join(format!("{name}.tar"));
+    let (aside, made) = (folder.join(format!("{name}.new")), folder.join("root"));
     if !is_root() || file.exists() {
         return Ok(());
     }
-    eprintln!("making: {} (the image of the docker sandbox's tests)", file.display());
+    eprintln!("making: {} ({why})", file.display());
     std::fs::create_dir_all(&folder)?;
     run(Command::new("rm").arg("-rf").arg(&made))?;
     run(Command::new("debootstrap")
-        .args(["--variant=minbase", "--include=python3,ca-certificates", "bookworm"])
+        .args(["--variant=minbase", &format!("--include={packages}"), "bookworm"])
         .arg(&made))
     .context("the tests need Debian's packages from its mirror")?;
     let left_out =

@@ -23,6 +23,15 @@ struct Arguments {
     /// What a server is.
     #[arg(long, value_enum, default_value_t = ServersName::Pretend)]
     servers: ServersName,
+    /// With `--servers process`: what `sh -c` runs while a server is on.
+    #[arg(long, required_if_eq("servers", "process"))]
+    command: Option<String>,
+    /// With `--servers container`: the image's name in the engine.
+    #[arg(long, default_value = "hetzner-sim:debian")]
+    image: String,
+    /// With `--servers container`: the engine's address.
+    #[arg(long)]
+    engine: Option<String>,
     /// Seconds that pass in a real second; 0 is a clock that only moves when /_sim/clock steps it.
     #[arg(long, default_value_t = 1)]
     speed: u32,
@@ -45,6 +54,8 @@ enum ProfileName {
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum ServersName {
     Pretend,
+    Process,
+    Container,
 }
 
 fn read_token(text: &str) -> Token {
@@ -59,6 +70,8 @@ async fn main() -> Result<()> {
     let arguments = Arguments::parse();
     let guests = match arguments.servers {
         ServersName::Pretend => Guests::Pretend,
+        ServersName::Process => Guests::Process { command: arguments.command.unwrap_or_default() },
+        ServersName::Container => Guests::Container { image: arguments.image, engine: arguments.engine },
     };
     let stand = Stand::start(Options {
         listen: arguments.listen,

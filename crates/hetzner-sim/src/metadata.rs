@@ -7,13 +7,20 @@ use crate::world::World;
 pub(crate) type Told = Option<String>;
 
 impl World {
+    /// Whether a server's metadata service answers at all.
+    pub(crate) fn has_metadata(&self, p: usize, id: i64) -> bool {
+        let server = self.projects.get(p).and_then(|project| project.servers.get(&id));
+        server.is_some_and(|server| {
+            server.status == Status::Running && !server.fates.contains(&crate::fates::Fate::MetadataDown)
+        })
+    }
+
     /// The answer to a path like `/hetzner/v1/metadata/hostname`; none while the server is off, or has no such service.
     pub(crate) fn metadata(&self, p: usize, id: i64, path: &str) -> Told {
-        let server = self.projects.get(p)?.servers.get(&id)?;
-        let is_down = server.fates.contains(&crate::fates::Fate::MetadataDown);
-        if server.status != Status::Running || is_down {
+        if !self.has_metadata(p, id) {
             return None;
         }
+        let server = self.projects.get(p)?.servers.get(&id)?;
         let path = path.trim_end_matches('/');
         if let Some(file) = path.strip_prefix("/nocloud/") {
             // The same, as cloud-init's NoCloud source asks for it.

@@ -106,6 +106,19 @@ pub enum Pace {
 pub enum Guests {
     /// State only.
     Pretend,
+    /// A command on this machine, run by `sh -c` while the server is on.
+    Process {
+        /// The command. Its environment has `HETZNER_METADATA` (an address), `HETZNER_SERVER_ID`, `HETZNER_SERVER_NAME`
+        /// and `HETZNER_USER_DATA` (a file).
+        command: String,
+    },
+    /// A container with systemd and cloud-init.
+    Container {
+        /// The image's name in the engine.
+        image: String,
+        /// The engine's address, as `docker --host` takes it; the command's own when nothing is said.
+        engine: Option<String>,
+    },
 }
 
 /// Everything a stand-in can be told.

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::faults::{Deed, Fault, Standing};
+use crate::guests::Drivers;
 use crate::journal::Request;
 use crate::labels::Labels;
 use crate::ledger::Bill;
@@ -27,6 +28,9 @@ pub enum Error {
     /// The file cannot be read or written, or holds something else.
     #[error("cannot keep the state in {0}")]
     State(std::path::PathBuf, #[source] std::io::Error),
+    /// Servers cannot be containers here.
+    #[error("cannot run servers as containers")]
+    Engine(#[source] anyhow::Error),
     /// There is no token.
     #[error("nobody could come in: there is no token")]
     NoToken,
@@ -99,7 +103,7 @@ impl Clock {
 pub(crate) struct Shared {
     pub(crate) world: Mutex<World>,
     pub(crate) clock: Mutex<Clock>,
-    pub(crate) drivers: crate::guests::Drivers,
+    pub(crate) drivers: Drivers,
     pub(crate) state: Option<std::path::PathBuf>,
 }
 
@@ -201,9 +205,11 @@ impl Stand {
         let shared = Arc::new(Shared {
             world: Mutex::new(world),
             clock: Mutex::new(Clock::new(options.pace, base)),
-            drivers: crate::guests::Drivers::new(options.guests.clone(), tasks.clone(), shutdown.clone()),
+            drivers: Drivers::new(options.guests.clone(), tasks.clone(), shutdown.clone()).await?,
             state: options.state,
         });
+        shared.drivers.begin(&shared);
+        shared.with(|_| ());
         if options.guests != Guests::Pretend {
             tasks.spawn(shell::tick(shared.clone(), shutdown.clone()));
         }
@@ -303,7 +309,6 @@ impl Stand {
         self.shutdown.cancel();
         self.tasks.close();
         self.tasks.wait().await;
-        self.shared.drivers.stop_all().await;
     }
 }
 

@@ -194,7 +194,7 @@ impl World {
                 self.ledger.close(Billed::PrimaryIpv4, ip.id, self.now);
             }
         }
-        self.order(Order::Stop { server: id });
+        self.order(Order::Remove { server: id });
         if let Some(server) = self.server_mut(p, id) {
             server.status = Status::Deleting;
             server.guest = Guest::Off;
