@@ -17,10 +17,12 @@ use crate::grid::{Account, Grid};
 /// A case that takes longer hangs.
 const CASE_DEADLINE: Duration = Duration::from_secs(60);
 
-struct Case {
-    name: String,
+pub(crate) struct Case {
+    pub(crate) name: String,
     folder: PathBuf,
-    args: Vec<String>,
+    /// All of `case.toml`.
+    pub(crate) table: toml::Table,
+    pub(crate) args: Vec<String>,
     cwd: String,
     stdin: Option<String>,
     environment: BTreeMap<String, String>,
@@ -30,9 +32,6 @@ impl Case {
     fn read(folder: PathBuf) -> Self {
         let text = std::fs::read_to_string(folder.join("case.toml")).unwrap_or_default();
         let table: toml::Table = text.parse().unwrap();
-        let texts = |value: &toml::Value| -> Vec<String> {
-            value.as_array().unwrap().iter().map(|item| item.as_str().unwrap().to_owned()).collect()
-        };
         Self {
             name: folder.file_name().unwrap().to_string_lossy().into_owned(),
             args: table.get("args").map_or_else(|| vec!["main.py".to_owned()], texts),
@@ -46,7 +45,13 @@ impl Case {
                 .map(|(name, value)| (name.clone(), value.as_str().unwrap().to_owned()))
                 .collect(),
             folder,
+            table,
         }
+    }
+
+    /// How the two differ, as text; empty when they do not.
+    pub(crate) fn difference(&self, plain: &Seen, ours: &Seen) -> String {
+        if plain == ours { String::new() } else { format!("{}:\n{}\n", self.name, plain.difference(ours)) }
     }
 
     /// Lays the case out anew in `place`, with times that tell its files apart.
@@ -64,8 +69,10 @@ impl Case {
         }
     }
 
-    fn run(&self, grid: &Grid, mut command: Command, place: &Path) -> Seen {
+    /// Lays the case out, and runs the command that is made there.
+    pub(crate) fn run(&self, grid: &Grid, place: &Path, command: impl FnOnce() -> Command) -> Seen {
         self.lay_out(place);
+        let mut command = command();
         for name in tree(place).into_keys() {
             grid.give(&place.join(name.trim_end_matches(['/', '@'])));
         }
@@ -80,6 +87,11 @@ impl Case {
         let code = output.status.code().or_else(|| Some(128 + output.status.signal()?));
         Seen { code, stdout: output.stdout, stderr: output.stderr, files: tree(place) }
     }
+}
+
+/// A list of texts.
+pub(crate) fn texts(value: &toml::Value) -> Vec<String> {
+    value.as_array().unwrap().iter().map(|item| item.as_str().unwrap().to_owned()).collect()
 }
 
 /// Runs to the end, or kills and says that it hung.
@@ -105,7 +117,7 @@ fn finished(mut command: Command, stdin: Option<&str>, name: &str) -> Output {
 }
 
 #[derive(PartialEq)]
-struct Seen {
+pub(crate) struct Seen {
     code: Option<i32>,
     stdout: Vec<u8>,
     stderr: Vec<u8>,
@@ -145,14 +157,19 @@ fn shown(bytes: &[u8]) -> String {
     format!("({} bytes) {start:?}", bytes.len())
 }
 
-/// Everything below a folder: path, kind and permission bits to bytes. Compiled modules do not count.
+/// Compiled modules, environments, and what the building of a package leaves behind.
+fn is_made_by_tools(name: &str) -> bool {
+    matches!(name, "__pycache__" | ".venv" | "build") || name.ends_with(".egg-info")
+}
+
+/// Everything below a folder: path, kind and permission bits to bytes. What tools make does not count.
 fn tree(folder: &Path) -> BTreeMap<String, Vec<u8>> {
     let mut found = BTreeMap::new();
     let mut folders = vec![folder.to_path_buf()];
     while let Some(next) = folders.pop() {
         for entry in std::fs::read_dir(&next).unwrap().map(Result::unwrap) {
             let path = entry.path();
-            if entry.file_name() == "__pycache__" {
+            if is_made_by_tools(&entry.file_name().to_string_lossy()) {
                 continue;
             }
             let name = path.strip_prefix(folder).unwrap().to_string_lossy().into_owned();
@@ -200,26 +217,21 @@ fn check(grid: &Grid, cases: impl IntoIterator<Item = Case>) {
     for case in cases {
         count += 1;
         let args: Vec<&str> = case.args.iter().map(String::as_str).collect();
-        let mut plain = grid.program(&python, &args);
-        // What a person compares with is python on a terminal, where a line is seen when it is printed.
-        plain.env("PYTHONUNBUFFERED", "1").envs(&case.environment);
-        let plain = case.run(grid, plain, &place);
-        let mut ours = grid.rgrid(&["run", "--quiet"]);
-        ours.args((!grid.has_network()).then_some("--no-network"));
-        ours.args(
-            case.environment.iter().flat_map(|(name, value)| ["--env".to_owned(), format!("{name}={value}")]),
-        );
-        let ours = case.run(
-            grid,
-            {
-                ours.args(&case.args);
-                ours
-            },
-            &place,
-        );
-        if plain != ours {
-            writeln!(failures, "{}:\n{}", case.name, plain.difference(&ours)).unwrap();
-        }
+        let plain = case.run(grid, &place, || {
+            let mut plain = grid.program(&python, &args);
+            // What a person compares with is python on a terminal, where a line is seen when it is printed.
+            plain.env("PYTHONUNBUFFERED", "1").envs(&case.environment);
+            plain
+        });
+        let ours = case.run(grid, &place, || {
+            let mut ours = grid.rgrid(&["run", "--quiet"]);
+            ours.args((!grid.has_network()).then_some("--no-network"));
+            let variables = case.environment.iter();
+            ours.args(variables.flat_map(|(name, value)| ["--env".to_owned(), format!("{name}={value}")]));
+            ours.args(&args);
+            ours
+        });
+        failures.push_str(&case.difference(&plain, &ours));
     }
     assert!(count > 0, "there are no cases");
     assert!(failures.is_empty(), "of {count} cases these differ:\n{failures}");
@@ -227,7 +239,12 @@ fn check(grid: &Grid, cases: impl IntoIterator<Item = Case>) {
 
 /// The committed cases whose name holds `RGRID_CASE`.
 fn cases() -> impl Iterator<Item = Case> {
-    let all = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/like_python");
+    cases_in("like_python")
+}
+
+/// The same of another folder of `tests`.
+pub(crate) fn cases_in(folder: &str) -> impl Iterator<Item = Case> + use<> {
+    let all = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests").join(folder);
     let mut folders: Vec<PathBuf> =
         std::fs::read_dir(all).unwrap().map(|entry| entry.unwrap().path()).collect();
     folders.sort();

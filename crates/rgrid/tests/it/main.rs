@@ -11,6 +11,7 @@ mod impossible;
 mod interpreters;
 mod interrupts;
 mod like_python;
+mod like_python_packages;
 mod limits;
 mod losses;
 mod messages;
@@ -28,3 +29,6 @@ mod server_grid;
 mod streams;
 mod thousands;
 mod tools;
+// As the client's tests find it.
+#[path = "../../../cli/tests/it/uv.rs"]
+mod uv;

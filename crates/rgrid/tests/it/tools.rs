@@ -30,7 +30,7 @@ fn bare_grids() -> Vec<Grid> {
     Account::all().into_iter().map(Grid::without_tools).collect()
 }
 
-fn with_this_machines_index(mut command: Command) -> Command {
+pub(crate) fn with_this_machines_index(mut command: Command) -> Command {
     // The settings of the account that runs the tests, which the one of the grid cannot read.
     let pip = Command::new("python3").args(["-m", "pip", "config", "get", "global.index-url"]).output();
     if let Ok(configured) = pip.map(|output| text(&output.stdout).trim().to_owned()).as_deref()

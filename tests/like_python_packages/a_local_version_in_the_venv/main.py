@@ -1,0 +1,5 @@
+from importlib.metadata import version
+
+import units
+
+print(version("units"), units.MILE)

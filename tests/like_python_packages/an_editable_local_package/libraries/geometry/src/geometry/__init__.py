@@ -1,0 +1,5 @@
+import six
+
+from .area import area
+
+__all__ = ["area", "six"]

@@ -1,0 +1,4 @@
+import idna
+import six
+
+print(idna.__version__, six.__version__, idna.decode("xn--strae-oqa.example"))

@@ -1,0 +1,3 @@
+from greetings.words import WORDS
+
+__all__ = ["WORDS"]

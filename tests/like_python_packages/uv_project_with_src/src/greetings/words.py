@@ -1,0 +1,1 @@
+WORDS = {"de": "Hallo", "fr": "Salut"}
