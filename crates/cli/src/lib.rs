@@ -23,6 +23,7 @@ mod interrupt;
 mod output;
 mod patience;
 mod pins;
+pub mod pip;
 mod plan;
 mod progress;
 mod project;

@@ -12,7 +12,7 @@ pub fn link(page: &str, file: &str) -> Option<String> {
 
 /// The index that a settings file of pip names.
 pub fn pip_index(text: &str) -> Option<String> {
-    index::in_pip_file(text)
+    rgrid_cli::pip::in_file(text, "index-url")
 }
 
 /// The settings from a file and one environment variable, as they are shown, and whether they let money be spent.

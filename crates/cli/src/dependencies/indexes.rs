@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::pin::Places;
+use crate::pip::PipSettings;
 
 /// Where everybody finds packages who has not said otherwise.
 pub(super) const PUBLIC: &str = "https://pypi.org/simple";
@@ -90,14 +91,10 @@ impl Settings {
         }
         // uv's own settings count above pip's.
         if !uv_is_set && !texts.iter().any(|text| INDEX_WORDS.iter().any(|word| text.contains(word))) {
-            let pip_files: Vec<_> = pip_files().iter().filter_map(|file| read(file)).collect();
-            let pip = |variable_name: &str, setting: &str| {
-                variable(variable_name)
-                    .or_else(|| pip_files.iter().find_map(|text| in_pip_file(text, setting)))
-            };
+            let pip = PipSettings::look();
             let found = [
-                ("UV_DEFAULT_INDEX", pip("PIP_INDEX_URL", "index-url")),
-                ("UV_INDEX", pip("PIP_EXTRA_INDEX_URL", "extra-index-url")),
+                ("UV_DEFAULT_INDEX", pip.get_or_variable("index-url")),
+                ("UV_INDEX", pip.get_or_variable("extra-index-url")),
             ];
             for (name, value) in found {
                 let Some(value) = value else { continue };
@@ -261,33 +258,6 @@ fn uv_files(folder: &Path) -> Vec<PathBuf> {
     files.into_iter().flatten().collect()
 }
 
-/// Where pip looks for its settings, the user's before the machine's.
-fn pip_files() -> Vec<PathBuf> {
-    let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    let home = std::env::home_dir();
-    let below_home = |path: &str| home.as_ref().map(|home| home.join(path));
-    let user = variable("XDG_CONFIG_HOME")
-        .or_else(|| below_home(".config"))
-        .map(|folder| folder.join("pip/pip.conf"));
-    let environment = variable("VIRTUAL_ENV").map(|folder| folder.join("pip.conf"));
-    let files = [
-        variable("PIP_CONFIG_FILE"),
-        environment,
-        user,
-        below_home(".pip/pip.conf"),
-        Some("/etc/pip.conf".into()),
-    ];
-    files.into_iter().flatten().collect()
-}
-
-fn in_pip_file(text: &str, setting: &str) -> Option<String> {
-    let settings = ini::Ini::load_from_str_noescape(text).ok()?;
-    ["install", "global"]
-        .into_iter()
-        .find_map(|section| settings.get_from(Some(section), setting).map(str::to_owned))
-        .filter(|value| !value.trim().is_empty())
-}
-
 fn read(file: &Path) -> Option<String> {
     let is_small = file.metadata().is_ok_and(|found| found.is_file() && found.len() <= FILE_BYTES_MAX);
     if is_small { std::fs::read_to_string(file).ok() } else { None }
@@ -337,6 +307,9 @@ mod tests {
         assert_eq!(in_netrc(netrc, "h.example").as_deref(), Some("me:pw"));
         assert_eq!(in_netrc(netrc, "elsewhere").as_deref(), Some("d:e"));
         assert_eq!(in_netrc("machine other login x password y", "h"), None);
-        assert_eq!(in_pip_file("[global]\nextra-index-url =\n    https://a/simple\n", "index-url"), None);
+        assert_eq!(
+            crate::pip::in_file("[global]\nextra-index-url =\n    https://a/simple\n", "index-url"),
+            None
+        );
     }
 }

@@ -7,6 +7,8 @@ use sha2::Digest as _;
 
 /// Folders in folders that are looked at for Python's files.
 const DEPTH_MAX: usize = 3;
+/// Folders in folders in which modules of a package are looked for.
+const CODE_DEPTH_MAX: usize = 16;
 /// A file beside the code is sent up to here: it says what the package is, and is no data.
 const FILE_BYTES_MAX: u64 = 1 << 20;
 /// Folders of a project that hold nothing it needs to be installed.
@@ -46,13 +48,38 @@ pub(super) fn travelling(path: &Path) -> Vec<PathBuf> {
             false => entry.metadata().is_ok_and(|file| file.is_file() && file.len() <= FILE_BYTES_MAX),
         })
         .collect();
+    // What git ignores of the code is no less imported: modules that were compiled in place, a version that was generated.
+    let code: Vec<PathBuf> = found.iter().filter(|entry| entry.is_dir()).cloned().collect();
+    code.iter().for_each(|folder| code_files(folder, CODE_DEPTH_MAX, &mut found));
     found.sort();
     found
+}
+
+/// Every file below a folder of code that Python imports, by its own name: it is sent although git ignores it.
+fn code_files(folder: &Path, depth: usize, found: &mut Vec<PathBuf>) {
+    if depth == 0 || folder.join("pyvenv.cfg").exists() {
+        return;
+    }
+    for entry in entries(folder) {
+        if entry.is_symlink() {
+        } else if entry.is_dir() {
+            code_files(&entry, depth - 1, found);
+        } else if is_imported(&entry) {
+            found.push(entry);
+        }
+    }
+}
+
+/// True of a file that Python imports as a module.
+pub(crate) fn is_imported(file: &Path) -> bool {
+    file.extension().is_some_and(|extension| extension == "py" || extension == "so")
 }
 
 fn is_code(folder: &Path) -> bool {
     let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
     name == "src"
+        // A package may be called `data` or `tests`.
+        || (folder.join("__init__.py").is_file() && name != "build")
         || (!NOT_CODE.contains(&name.as_str())
             && !name.ends_with(".egg-info")
             && has_python(folder, DEPTH_MAX))
@@ -140,7 +167,9 @@ mod tests {
             "README.md",
             "src/x/__init__.py",
             "src/x/data.bin",
+            "src/x/fast.so",
             "tests/t.py",
+            "testing/__init__.py",
             "data/a.csv",
             ".git/config",
             ".venv/pyvenv.cfg",
@@ -159,7 +188,22 @@ mod tests {
             .into_iter()
             .map(|path| path.strip_prefix(top.path()).unwrap().to_string_lossy().into_owned())
             .collect();
-        assert_eq!(names, ["README.md", "flat", "pyproject.toml", "space", "src"]);
+        assert_eq!(
+            names,
+            [
+                "README.md",
+                "flat",
+                "flat/__init__.py",
+                "pyproject.toml",
+                "space",
+                "space/name/m.py",
+                "src",
+                "src/x/__init__.py",
+                "src/x/fast.so",
+                "testing",
+                "testing/__init__.py"
+            ]
+        );
     }
 
     #[test]

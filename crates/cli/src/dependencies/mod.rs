@@ -9,6 +9,7 @@ mod error;
 mod indexes;
 mod installed;
 mod kept;
+mod links;
 mod local;
 mod marker;
 mod name;
@@ -36,6 +37,7 @@ use crate::pins;
 pub(crate) use error::DependencyError;
 use indexes::Settings;
 use kept::Kept;
+pub(crate) use local::is_imported;
 use marker::Platform;
 use search::{Declared, Resolve, Way};
 
@@ -156,6 +158,21 @@ pub(crate) fn find(request: &Request<'_>) -> Result<Found, DependencyError> {
     })))
 }
 
+/// Which uv locks, as far as that is known without starting it: the one on PATH as its file is now, else the one that this
+/// version brings.
+fn uv_here() -> String {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&path).map(|folder| folder.join("uv")).find_map(|file| {
+        Some((file.canonicalize().ok()?, file.metadata().ok().filter(|found| found.is_file())?))
+    });
+    match found {
+        Some((file, metadata)) => {
+            format!("{} {} {}", file.display(), metadata.len(), crate::upload::modified_ns(&metadata))
+        }
+        None => format!("rgrid {}", env!("CARGO_PKG_VERSION")),
+    }
+}
+
 /// Modules that must be installed. Those that the script may do without count only where they are installed.
 fn modules(discovery: &Discovery) -> Vec<(String, bool)> {
     let mut modules: Vec<_> =
@@ -231,6 +248,14 @@ impl Wanted {
         &self.declared.source
     }
 
+    /// Where the declaration lies: paths in it are relative to it.
+    fn folder(&self) -> PathBuf {
+        match &self.declared.way {
+            Way::Resolve(resolve) => resolve.folder.clone(),
+            Way::ExportProject { .. } | Way::ExportScript { .. } | Way::Locked { .. } => PathBuf::from("/"),
+        }
+    }
+
     fn key(&self) -> String {
         let parts = [
             format!("{:?}", self.declared.way),
@@ -238,6 +263,7 @@ impl Wanted {
             format!("{:?}", self.platform),
             format!("{:?}", self.python.as_ref().map(|(_, minor)| minor)),
             self.settings.fingerprint.clone(),
+            uv_here(),
         ];
         parts.join("\0")
     }
@@ -286,7 +312,7 @@ impl Wanted {
             upgrade: self.upgrade,
         };
         let resolved = resolver.resolve(&self.declared.way).await?;
-        let (places, credentials) = indexes::split(self.settings.preferred(resolved.places));
+        let (mut places, credentials) = indexes::split(self.settings.preferred(resolved.places));
         let mut words = BTreeMap::new();
         let pins: Vec<pin::Pin> = pin::wanted_on(resolved.pins, &self.platform)
             .into_iter()
@@ -296,10 +322,15 @@ impl Wanted {
         // again: they are written nowhere.
         let known = self.settings.credentials(&places);
         let comes_again = words.is_empty() && credentials.iter().all(|(url, _)| known.contains_key(url));
+        let archives = links::travelling(&mut places, &pins, &self.folder());
         let local = pins.iter().filter_map(|pin| match &pin.origin {
             pin::Origin::Local { path, editable } => Some((path.clone(), *editable, local::state(path))),
             pin::Origin::Index { .. } | pin::Origin::Url { .. } => None,
         });
+        let local = local.chain(archives.into_iter().map(|path| {
+            let state = local::state(&path);
+            (path, false, state)
+        }));
         let kept = Kept {
             made_ns: kept::now_ns(),
             text: pin::text(&pins, &places),

@@ -34,6 +34,7 @@ use rgrid_core::submission::{Input, Program};
 
 pub use error::DiscoveryError;
 
+use crate::dependencies::is_imported;
 use gather::{Extent, Gather, Naming};
 use hashes::Remembered;
 use ignored::{Rules, Strictness};
@@ -223,8 +224,10 @@ pub(crate) fn add_packages(
     let mut gather =
         Gather::new(Rules::of_project(&root, request.home.as_deref(), no_inputs), vec![root.clone()]);
     for path in paths {
-        let naming = Naming { reason: &Reason::Package, named: path, strictness: Strictness::All };
-        let _ = gather.add(path, Extent::Whole, naming)?;
+        // A module that is named by itself is imported whatever git ignores.
+        let strictness = if is_imported(path) { Strictness::ListOnly } else { Strictness::All };
+        let _ =
+            gather.add(path, Extent::Whole, Naming { reason: &Reason::Package, named: path, strictness })?;
     }
     let mut remembered = Remembered::load(request.cache_folder.as_deref(), &root, SystemTime::now());
     let (inputs, not_sent) = manifest::seal(gather, &mut remembered)?;

@@ -7,6 +7,7 @@ mod follow;
 mod grid;
 mod harness;
 mod hostile;
+mod index;
 mod interrupt;
 mod outputs;
 mod packages;

@@ -177,6 +177,16 @@ impl Grid {
         Process::start(command)
     }
 
+    /// The same, with these variables, and without those of the machine that name an index.
+    pub(crate) fn rgrid_with(&self, words: &[&str], variables: &[(&str, &str)]) -> Process {
+        let mut command = self.command(words, false);
+        for name in ["UV_DEFAULT_INDEX", "UV_INDEX_URL", "UV_INDEX", "UV_FIND_LINKS", "VIRTUAL_ENV"] {
+            command.env_remove(name);
+        }
+        command.envs(variables.iter().copied());
+        Process::start(command)
+    }
+
     /// The command, with the grid taken for this machine's own.
     pub(crate) fn rgrid_embedded(&self, words: &[&str]) -> Process {
         self.start_command(words, true, Stdio::null())

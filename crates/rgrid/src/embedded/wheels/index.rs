@@ -1,17 +1,17 @@
 //! The Python package index that the user's pip or uv asks, and where on it a file lies. No address of an index is
 //! ever shown whole: it may hold a password.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use reqwest::Url;
+use rgrid_cli::pip::PipSettings;
 
 use super::WheelError;
 
 /// Where everybody finds packages who has not said otherwise.
 const PUBLIC: &str = "https://pypi.org/simple";
-/// Variables that name another one; the first that is set wins (uv's, then pip's).
-const VARIABLES: [&str; 3] = ["UV_DEFAULT_INDEX", "UV_INDEX_URL", "PIP_INDEX_URL"];
+/// Variables of uv that name another one; the first that is set wins, and then what pip is told.
+const VARIABLES: [&str; 2] = ["UV_DEFAULT_INDEX", "UV_INDEX_URL"];
 /// The page of a project, as JSON where the index can (PEP 691), else as HTML (PEP 503).
 const PAGE_TYPES: &str =
     "application/vnd.pypi.simple.v1+json, application/vnd.pypi.simple.v1+html;q=0.2, text/html;q=0.1";
@@ -31,9 +31,7 @@ impl Index {
     pub(super) fn configured() -> Self {
         let named =
             VARIABLES.into_iter().find_map(|name| std::env::var(name).ok().filter(|url| !url.is_empty()));
-        let url = named.or_else(|| {
-            pip_files().into_iter().find_map(|file| in_pip_file(&std::fs::read_to_string(file).ok()?))
-        });
+        let url = named.or_else(|| PipSettings::look().get_or_variable("index-url"));
         let parse = |url: &str| Url::parse(&format!("{}/", url.trim().trim_end_matches('/'))).ok();
         let url = url.as_deref().and_then(parse).or_else(|| parse(PUBLIC));
         Self { url: url.expect("the public index has an address") }
@@ -127,28 +125,6 @@ pub(crate) fn link_to(page: &str, file: &str) -> Option<String> {
     links.into_iter().find(names).map(|link| link.replace("&amp;", "&"))
 }
 
-/// Where pip looks for its settings, the user's before the machine's.
-fn pip_files() -> Vec<PathBuf> {
-    let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    let home = std::env::home_dir();
-    let below_home = |path: &str| home.as_ref().map(|home| home.join(path));
-    let user = variable("XDG_CONFIG_HOME")
-        .or_else(|| below_home(".config"))
-        .map(|folder| folder.join("pip/pip.conf"));
-    let files =
-        [variable("PIP_CONFIG_FILE"), user, below_home(".pip/pip.conf"), Some("/etc/pip.conf".into())];
-    files.into_iter().flatten().collect()
-}
-
-/// `index-url` in the section that is for every command, or for installing.
-pub(crate) fn in_pip_file(text: &str) -> Option<String> {
-    let settings = ini::Ini::load_from_str_noescape(text).ok()?;
-    ["install", "global"]
-        .into_iter()
-        .find_map(|section| settings.get_from(Some(section), "index-url").map(str::to_owned))
-        .filter(|url| !url.trim().is_empty())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -162,14 +138,5 @@ mod tests {
         assert_eq!(link_to(html, "x-1.whl").as_deref(), Some("https://h/f/x-1.whl?a=1&b=2#sha256=00"));
         assert_eq!(link_to(html, "-1.whl"), None);
         assert_eq!(link_to(json, "x-2.whl"), None);
-    }
-
-    #[test]
-    fn pips_settings_name_the_index() {
-        assert_eq!(
-            in_pip_file("[global]\nindex-url = https://u:p@h/simple\n").as_deref(),
-            Some("https://u:p@h/simple")
-        );
-        assert_eq!(in_pip_file("[global]\ntimeout = 5\n"), None);
     }
 }
