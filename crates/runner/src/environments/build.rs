@@ -17,6 +17,7 @@ use rgrid_api::workers::Lease;
 use rgrid_core::dependencies::{ENVIRONMENT_PATH, LOCK_PATH};
 use rgrid_core::limits::{BUILD_MESSAGE_BYTES_MAX, ENVIRONMENT_BUILD};
 use rgrid_core::submission::Sha256;
+use tokio::sync::watch;
 
 use super::{BUILDING, CACHE, Environments, PYTHON, key};
 use crate::blob_cache::BlobCache;
@@ -43,6 +44,10 @@ const BUNDLES: [&str; 4] = [
     "/etc/ssl/ca-bundle.pem",
     "/etc/ssl/cert.pem",
 ];
+/// Beside an environment: the end of what uv said when it was built.
+const LOG: &str = "log";
+/// Of a longer line only the start is told.
+const LINE_BYTES_MAX: usize = 200;
 /// Characters of an image's id that tell its cache from another's.
 const CACHE_CHARS: usize = 16;
 /// Ways to the index that the worker's own machine needs are the build's too.
@@ -76,6 +81,8 @@ pub(crate) struct Builder<'a> {
     pub(crate) slot: u32,
     /// What its container says.
     pub(crate) labels: Vec<(String, String)>,
+    /// Hears the newest line that uv said.
+    pub(crate) lines: watch::Sender<String>,
 }
 
 /// A workspace that goes with whoever builds in it, also when that is given up.
@@ -139,7 +146,10 @@ impl Environments {
         let (said, said_inside) = std::io::pipe()?;
         let job = builder.job(root.clone(), uv, said_inside.into())?;
         let mut running = builder.sandbox.start(job).await?;
-        let listening = tokio::task::spawn_blocking(move || tail(said));
+        let listening = tokio::task::spawn_blocking({
+            let (lines, wanted) = (builder.lines.clone(), builder.wanted.clone());
+            move || tail(said, |line| drop(lines.send_replace(without_credentials(line, &wanted))))
+        });
         let Ok(end) = tokio::time::timeout(ENVIRONMENT_BUILD, running.wait()).await else {
             running.kill().await;
             return Err(BuildError::Failed(format!(
@@ -159,6 +169,7 @@ impl Environments {
         let made = account_folder.join(format!("{name}-made"));
         fs::create_dir(&made)?;
         fs::rename(inside(&root, ENVIRONMENT_PATH), made.join("env"))?;
+        fs::write(made.join(LOG), without_credentials(&said, builder.wanted))?;
         self.keep(&builder.lease.account_id, key, &made)?;
         drop(building.0.take().map(|workspace| std::thread::spawn(move || workspace.remove())));
         Ok(())
@@ -318,21 +329,48 @@ fn give_back_cache(warm: &Path, root: &Path) {
     }
 }
 
-/// The end of what is read, until nobody writes any more.
-fn tail(mut source: impl Read) -> String {
+/// The end of what is read, until nobody writes any more. Each line is told as soon as it is whole.
+fn tail(mut source: impl Read, mut tell: impl FnMut(&str)) -> String {
     let mut kept = Vec::new();
+    let mut line = Vec::new();
     let mut piece = [0; 4096];
     while let Ok(read) = source.read(&mut piece) {
         if read == 0 {
             break;
         }
         kept.extend_from_slice(&piece[..read]);
+        for byte in &piece[..read] {
+            match byte {
+                b'\n' | b'\r' => {
+                    let whole = String::from_utf8_lossy(&line).trim().replace(char::is_control, " ");
+                    if !whole.is_empty() {
+                        tell(&whole);
+                    }
+                    line.clear();
+                }
+                other if line.len() < LINE_BYTES_MAX => line.push(*other),
+                _ => {}
+            }
+        }
         if kept.len() > 2 * BUILD_MESSAGE_BYTES_MAX {
             kept.drain(..kept.len() - BUILD_MESSAGE_BYTES_MAX);
         }
     }
     let start = kept.len().saturating_sub(BUILD_MESSAGE_BYTES_MAX);
     String::from_utf8_lossy(&kept[start..]).replace('\0', "")
+}
+
+/// What uv said, without names and passwords of indexes.
+fn without_credentials(said: &str, wanted: &DependenciesBody) -> String {
+    let mut said = said.to_owned();
+    for credentials in wanted.credentials.values() {
+        for secret in
+            [credentials.as_str()].into_iter().chain(credentials.split(':')).filter(|text| text.len() >= 3)
+        {
+            said = said.replace(secret, "***");
+        }
+    }
+    said
 }
 
 /// Why a build failed; `None` when it did not.
@@ -349,14 +387,7 @@ fn failure(end: &JobEnd, said: &str, wanted: &DependenciesBody) -> Option<String
     if end.exit == JobExit::Exited(0) {
         return None;
     }
-    let mut said = said.trim().to_owned();
-    for credentials in wanted.credentials.values() {
-        for secret in
-            [credentials.as_str()].into_iter().chain(credentials.split(':')).filter(|text| text.len() >= 3)
-        {
-            said = said.replace(secret, "***");
-        }
-    }
+    let said = without_credentials(said.trim(), wanted);
     Some(if said.is_empty() { format!("uv ended with {:?}", end.exit) } else { said })
 }
 
@@ -389,7 +420,7 @@ mod tests {
     #[test]
     fn of_a_long_text_the_end_is_kept() {
         let text = format!("{}the end", "x".repeat(10 * BUILD_MESSAGE_BYTES_MAX));
-        let kept = tail(text.as_bytes());
+        let kept = tail(text.as_bytes(), |_| ());
         assert!(kept.ends_with("the end") && kept.len() == BUILD_MESSAGE_BYTES_MAX);
     }
 }

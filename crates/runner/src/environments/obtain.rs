@@ -14,6 +14,7 @@ use rgrid_api::workers::Lease;
 use rgrid_core::dependencies::ENVIRONMENT_PATH;
 use rgrid_core::limits;
 use rgrid_core::submission::Sha256;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
@@ -30,6 +31,9 @@ use crate::{retry, upload};
 pub(crate) const SHARE_PATIENCE: Duration = Duration::from_secs(120);
 /// Packed environments of one key that may be damaged before it is built here.
 const DAMAGED_MAX: u32 = 3;
+
+/// People are told at most this often what uv does.
+const PROGRESS_PERIOD: Duration = Duration::from_secs(1);
 
 /// What preparing needs to know of the attempt.
 pub(crate) struct Began {
@@ -77,7 +81,7 @@ pub(crate) async fn obtain(
     if let Some(in_use) = environments.kept(account, key) {
         return Ok(obtained(base, in_use, None));
     }
-    say(bench, &began.attempt, Some(sentence(wanted))).await;
+    say(bench, &began.attempt, Some(sentence(wanted, None))).await;
     let flight = environments.flight(&environments.place(account, key));
     let _alone = flight.lock().await;
     let mut sharing = None;
@@ -114,8 +118,21 @@ fn obtained(base: &Interpreter, in_use: InUse, sharing: Option<JoinHandle<()>>) 
     Obtained { interpreter, in_use, sharing }
 }
 
-fn sentence(wanted: &DependenciesBody) -> String {
-    let mut sentence = format!("its packages are installed first, from {}; then it starts", wanted.source);
+/// The newest line, at most one in each period; never when none comes any more.
+async fn next_line(heard: &mut watch::Receiver<String>) -> String {
+    if heard.changed().await.is_err() {
+        return std::future::pending().await;
+    }
+    tokio::time::sleep(PROGRESS_PERIOD).await;
+    heard.borrow_and_update().clone()
+}
+
+fn sentence(wanted: &DependenciesBody, line: Option<&str>) -> String {
+    let mut sentence = format!("its packages are installed first, from {}", wanted.source);
+    match line {
+        Some(line) => sentence.push_str(&format!(": {line}")),
+        None => sentence.push_str("; then it starts"),
+    }
     sentence.truncate(sentence.floor_char_boundary(limits::PREPARING_BYTES_MAX));
     sentence
 }
@@ -139,7 +156,9 @@ struct Order<'a> {
 }
 
 impl Order<'_> {
+    /// Builds it, and tells the person what uv does meanwhile.
     async fn build(&self) -> Result<(), BuildError> {
+        let (lines, mut heard) = watch::channel(String::new());
         let builder = Builder {
             sandbox: self.sandbox,
             cache: &self.bench.cache,
@@ -149,9 +168,18 @@ impl Order<'_> {
             limits: self.began.limits,
             slot: self.began.slot,
             labels: self.bench.containers.labels(&self.lease.execution_id, self.lease.attempt),
+            lines,
         };
         tracing::info!(key = %self.key, source = self.wanted.source, "building an environment");
-        self.bench.environments.build(builder, self.key).await
+        let mut building = Box::pin(self.bench.environments.build(builder, self.key));
+        loop {
+            tokio::select! {
+                built = &mut building => return built,
+                line = next_line(&mut heard) => {
+                    say(self.bench, &self.began.attempt, Some(sentence(self.wanted, Some(&line)))).await;
+                }
+            }
+        }
     }
 
     /// Asks the grid who has it, and does what it says.

@@ -76,6 +76,8 @@ async fn packages_are_there_and_the_second_run_builds_nothing() {
         assert!(printed.trim_end().ends_with(" /rgrid/env"), "{printed}");
         assert_eq!(kept(&grid).len(), 1);
     }
+    let log = std::fs::read_to_string(kept(&grid)[0].join("log")).unwrap();
+    assert!(log.contains("six==1.16.0"), "what uv said is kept: {log}");
     let built = kept(&grid)[0].metadata().unwrap().created().unwrap();
     let id = grid.submit(&script).await;
     grid.end(&id).await;
@@ -114,6 +116,56 @@ async fn a_package_of_ones_own_is_installed_where_it_lies() {
     assert_eq!(execution.exit_code, Some(0), "{execution:?} {}", grid.log(&id, Stream::Stderr).await);
     let printed = grid.log(&id, Stream::Stdout).await;
     assert_eq!(printed.trim_end(), format!("hello 4.2 {PROJECT}/lib/src/mine/__init__.py"));
+    grid.stop().await;
+}
+
+/// What its package does while it is built, which takes several starts of it: it looks for what others planted where a
+/// build can write, and plants.
+const PLANTS: &str = "\
+import os, pathlib
+from setuptools import setup
+places = ['/rgrid/cache', '/rgrid/env', '/rgrid', '/tmp', os.path.expanduser('~')]
+seen = [str(file) for place in places for file in pathlib.Path(place).glob('planted-*') if file.name != 'planted-WHO']
+for place in places:
+    try:
+        pathlib.Path(place, 'planted-WHO').write_text('planted')
+    except OSError:
+        pass
+pathlib.Path('mine.py').write_text(f'SEEN = {seen!r}')
+setup(name='mine', version='1', py_modules=['mine'])
+";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_package_of_one_account_plants_is_seen_by_no_other() {
+    let mut grid = Grid::start().await;
+    let text = "import mine, glob; print(mine.SEEN, [f for p in ('/rgrid', '/rgrid/env', '/tmp') for f in glob.glob(p + '/planted-*')])";
+    let plants = |grid: &Grid, who: &str| {
+        script(grid, text, &format!("mine @ file://{PROJECT}/lib\n"))
+            .file(&format!("{PROJECT}/lib/setup.py"), PLANTS.replace("WHO", who).as_bytes())
+            .with(|body| {
+                let package = LocalPackageBody { path: format!("{PROJECT}/lib"), editable: false };
+                body.dependencies.as_mut().unwrap().local.push(package);
+            })
+    };
+    let printed = async |grid: &Grid, script: &Script| {
+        let id = grid.submit(script).await;
+        let execution = grid.end(&id).await;
+        assert_eq!(execution.exit_code, Some(0), "{execution:?} {}", grid.log(&id, Stream::Stderr).await);
+        grid.log(&id, Stream::Stdout).await.trim_end().to_owned()
+    };
+    let first = plants(&grid, "ada");
+    let fresh = printed(&grid, &first).await;
+    assert_eq!(fresh, "[] ['/rgrid/env/planted-ada']");
+    // An account's own builds share what they downloaded, and so what they planted there.
+    let again = printed(&grid, &plants(&grid, "ada-again")).await;
+    assert_eq!(again, "['/rgrid/cache/planted-ada'] ['/rgrid/env/planted-ada-again']");
+    // Another account on the same worker, and then with the very same lock and package.
+    grid.become_another_account().await;
+    let theirs = printed(&grid, &plants(&grid, "bob")).await;
+    assert_eq!(theirs, "[] ['/rgrid/env/planted-bob']");
+    assert_eq!(kept(&grid).len(), 3);
+    printed(&grid, &first).await;
+    assert_eq!(kept(&grid).len(), 4, "each account has an environment of its own");
     grid.stop().await;
 }
 

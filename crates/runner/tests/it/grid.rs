@@ -101,6 +101,14 @@ impl Grid {
         Self { client, runner, wire, data, runtime: runtime(), server_stop, serving, database }
     }
 
+    /// Whatever is submitted from now on is another account's.
+    pub(crate) async fn become_another_account(&mut self) {
+        let store = self.database.store();
+        let account = store.create_account("another").await.unwrap().id;
+        let (_, key) = store.create_key(account, "test", Role::Admin).await.unwrap();
+        self.client = Client::new(&self.wire.url, &key).unwrap();
+    }
+
     /// A script of the project.
     pub(crate) fn script(&self, text: &str) -> Script {
         let path = format!("{PROJECT}/script.py");
