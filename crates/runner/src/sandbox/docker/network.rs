@@ -18,10 +18,15 @@ impl Networks {
         Veth::prepare(config, instance).await.map(Self)
     }
 
-    /// Gives a container the slot's network; whatever had it before has it no more.
+    /// Makes the host ready for the slot's next container; whatever had the slot's network has it no more.
+    pub(super) async fn clear(&self, slot: u32) -> Result<(), SandboxError> {
+        self.0.clear(slot).await
+    }
+
+    /// Gives a container the slot's network, after the slot was cleared.
     pub(super) async fn connect(&self, slot: u32, inside: &Inside) -> Result<SlotNetwork, SandboxError> {
         let namespace = inside.network().map_err(SandboxError::system("copy a descriptor"))?;
-        self.0.open_in(slot, namespace).await
+        self.0.connect(slot, namespace).await
     }
 
     /// Removes rules and interfaces. No container is in them any more.

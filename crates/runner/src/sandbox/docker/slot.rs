@@ -37,25 +37,14 @@ pub(super) async fn start(host: Arc<Host>, job: JobSpec) -> Result<RunningJob, S
     let answer = host.ask(&image, name).await?;
     let shape = Shape { image: image.id.clone(), user: host.user(number), limits: job.limits };
     let binds = mounts::of(&job, &answer.taken)?;
-    let mut waiting = if host.enters {
-        let mut waiting = match host.take_ahead(number, &shape).await? {
-            Some(waiting) => {
-                host.rename(&waiting, &job.name);
-                waiting
-            }
-            None => host.make(number, shape, &job.name, &job.labels, Vec::new()).await?,
-        };
-        // Who goes without has one of which nothing else is known.
-        if !job.network && waiting.network.is_some() {
-            let shape = waiting.shape.clone();
-            waiting.container.remove().await;
-            waiting = host.make(number, shape, &job.name, &job.labels, Vec::new()).await?;
-        }
-        waiting.mount(&binds)?;
-        waiting
+    let (mut waiting, other) = if host.enters {
+        host.obtain(&job, shape).await?
     } else {
-        host.make(number, shape, &job.name, &job.labels, binds).await?
+        (host.make(number, shape, &job.name, &job.labels, binds.clone()).await?, None)
     };
+    if host.enters {
+        waiting.mount(&binds)?;
+    }
     if job.network {
         host.connect(number, &mut waiting).await?;
     }
@@ -64,6 +53,7 @@ pub(super) async fn start(host: Arc<Host>, job: JobSpec) -> Result<RunningJob, S
     let network = job.network;
     let vacate = vacate(Arc::clone(&host), number, network, occupied);
     let running = job::run(waiting, job, &variables, vacate).await?;
+    drop(other); // nothing on the way of this job waits for its removal
     host.tracker.spawn(make_ready(Arc::clone(&host), number, network, shape, labels));
     Ok(running)
 }
@@ -140,10 +130,35 @@ impl Host {
         slot.ok_or_else(|| SandboxError::Refused(format!("there is no slot {number}")))
     }
 
-    /// The container that waits in a slot, if it has this shape; one that has another is removed.
-    async fn take_ahead(&self, slot: u32, shape: &Shape) -> Result<Option<Waiting>, SandboxError> {
-        let waiting = self.slot(slot)?.ahead.lock().await.take();
-        Ok(waiting.filter(|waiting| waiting.shape == *shape && waiting.is_waiting()))
+    /// The container that waits for a job, or a new one; and the one that waits and does not fit.
+    async fn obtain(
+        self: &Arc<Self>,
+        job: &JobSpec,
+        shape: Shape,
+    ) -> Result<(Waiting, Option<Waiting>), SandboxError> {
+        let ahead = self.slot(job.slot)?.ahead.lock().await.take();
+        // Who goes without network has a container of which nothing else is known.
+        let fits = |waiting: &Waiting| {
+            waiting.shape == shape && (job.network || waiting.network.is_none()) && waiting.is_waiting()
+        };
+        match ahead {
+            Some(waiting) if fits(&waiting) => {
+                self.rename(&waiting, &job.name);
+                Ok((waiting, None))
+            }
+            other => {
+                let clear = async {
+                    match &self.networks {
+                        Ok(networks) if job.network => networks.clear(job.slot).await.map(|()| true),
+                        Ok(_) | Err(_) => Ok(false),
+                    }
+                };
+                let made = self.make(job.slot, shape, &job.name, &job.labels, Vec::new());
+                let (mut made, cleared) = tokio::try_join!(made, clear)?;
+                made.cleared = cleared;
+                Ok((made, other))
+            }
+        }
     }
 
     /// Makes a container of a slot, with these mounts beside its own small files.
@@ -171,6 +186,9 @@ impl Host {
     async fn connect(&self, slot: u32, waiting: &mut Waiting) -> Result<(), SandboxError> {
         let networks = self.networks.as_ref().map_err(|why| SandboxError::NoNetwork(why.clone()))?;
         if waiting.network.as_ref().is_none_or(|network| !network.is_current()) {
+            if !std::mem::take(&mut waiting.cleared) {
+                networks.clear(slot).await?;
+            }
             waiting.network = Some(networks.connect(slot, waiting.inside()?).await?);
         }
         let resolver = waiting.network.as_ref().map_or("", SlotNetwork::resolver);

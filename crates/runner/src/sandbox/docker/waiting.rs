@@ -56,6 +56,8 @@ pub(super) struct Waiting {
     pub(super) inside: Option<Inside>,
     /// Its network, once it has one.
     pub(super) network: Option<SlotNetwork>,
+    /// The host is ready to give it one.
+    pub(super) cleared: bool,
 }
 
 /// A container that is there. Dropped, it is removed.
@@ -186,7 +188,7 @@ impl Waiting {
             Some(_) | None => None,
         };
         let process = opened.and_then(|(_, process)| pipe::Receiver::from_owned_fd_unchecked(process).ok());
-        Ok(Self { shape, container, control, first, process, inside, network: None })
+        Ok(Self { shape, container, control, first, process, inside, network: None, cleared: false })
     }
 
     /// Whether its process 1 still waits.

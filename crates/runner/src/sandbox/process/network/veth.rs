@@ -56,12 +56,21 @@ impl Veth {
 
     /// Makes a slot's namespace.
     pub(in super::super) async fn open(&self, slot: u32) -> Result<SlotNetwork, SandboxError> {
+        self.clear(slot).await?;
         let namespace = new_namespace().map_err(SandboxError::system("make a network namespace"))?;
-        self.open_in(slot, namespace).await
+        self.connect(slot, namespace).await
     }
 
-    /// Connects a namespace in which there is nothing but its loopback; whatever had the slot's network has it no more.
-    pub(in super::super::super) async fn open_in(
+    /// Makes the host ready for a slot's next namespace; whatever had the slot's network has it no more.
+    pub(in super::super::super) async fn clear(&self, slot: u32) -> Result<(), SandboxError> {
+        let (_, servers) = host_resolver();
+        self.rules.apply(&servers).await?;
+        foreign::let_through().await; // not once for all: Docker may start later than we
+        self.remove_interface(slot).await
+    }
+
+    /// Connects a namespace in which there is nothing but its loopback, after the slot was cleared.
+    pub(in super::super::super) async fn connect(
         &self,
         slot: u32,
         namespace: OwnedFd,
@@ -69,8 +78,6 @@ impl Veth {
         let seen = Seen::now();
         let (options, servers) = host_resolver();
         self.rules.apply(&servers).await?;
-        foreign::let_through().await; // not once for all: Docker may start later than we
-        self.remove_interface(slot).await?;
         let Addresses { v4, v6 } = addresses(self.first + slot);
         let name = self.interface(slot);
         let inherited = namespace.try_clone().map_err(SandboxError::system("copy a descriptor"))?;
