@@ -124,4 +124,8 @@ pub struct Preparing {
     /// What is done before the script starts, in one sentence for people; absent once it runs.
     #[schema(max_length = 512)]
     pub sentence: Option<String>,
+    /// Exactly which container image it runs in; absent without one, or when it was said before.
+    #[serde(default)]
+    #[schema(max_length = 512)]
+    pub image: Option<String>,
 }

@@ -342,6 +342,9 @@ pub struct Execution {
     pub attempt: u32,
     /// Who runs, or ran, the newest attempt.
     pub worker: Option<String>,
+    /// Exactly which container image the newest attempt runs in, or ran in; absent without one.
+    #[serde(default)]
+    pub image: Option<String>,
     /// When it was accepted.
     pub created_at: DateTime<Utc>,
     /// When its newest attempt was claimed.
@@ -387,6 +390,9 @@ pub struct Attempt {
     pub state: String,
     /// How it ended.
     pub outcome: Option<OutcomeBody>,
+    /// Exactly which container image it runs in, or ran in; absent without one.
+    #[serde(default)]
+    pub image: Option<String>,
 }
 
 /// The answer to `GET /executions/{id}/attempts`.

@@ -245,6 +245,7 @@ mod tests {
             priority: 0,
             attempt: 1,
             worker: None,
+            image: None,
             created_at: Default::default(),
             started_at: None,
             finished_at: None,

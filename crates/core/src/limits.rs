@@ -59,6 +59,8 @@ pub const ENVIRONMENT_BUILD: Duration = Duration::from_secs(30 * 60);
 pub const BUILD_MESSAGE_BYTES_MAX: usize = 8 << 10;
 /// Bytes of the sentence on what an attempt does before its script starts.
 pub const PREPARING_BYTES_MAX: usize = 512;
+/// Bytes of the name of an image, with its digest.
+pub const IMAGE_BYTES_MAX: usize = 512;
 /// An idempotency key is remembered this long.
 pub const IDEMPOTENCY_KEPT: Duration = Duration::from_secs(24 * 3600);
 /// Logs, outputs and unused blobs are kept this long.

@@ -85,6 +85,8 @@ pub(crate) struct Interpreter {
     pub(crate) user_base: Option<PathBuf>,
     /// The container image that it is in, by its id.
     pub(crate) image: Option<String>,
+    /// And for the records, by the registry's digest if it has one.
+    pub(crate) image_digest: Option<String>,
 }
 
 impl Interpreter {
@@ -98,6 +100,7 @@ impl Interpreter {
             packages: Vec::new(),
             user_base: None,
             image: Some(found.id),
+            image_digest: Some(found.resolved),
         }
     }
 }
@@ -285,6 +288,7 @@ fn interpreter(answer: Answer) -> Interpreter {
         packages,
         user_base: answer.user_base,
         image: None,
+        image_digest: None,
     }
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use rgrid_api::attempts::Finish;
 use rgrid_api::client::{AttemptRef, Client, ClientError};
+use rgrid_api::dependencies::Preparing;
 use rgrid_api::error::ErrorCode;
 use rgrid_api::workers::{Directive, Lease};
 use rgrid_core::limits;
@@ -135,6 +136,17 @@ async fn say_started(client: Client, attempt: AttemptRef, stale: CancellationTok
         Ok(()) => {}
         Err(error) if is_stale(&error) => stale.cancel(),
         Err(error) => tracing::warn!(error = chain(&error), "the grid did not take note of the start"),
+    }
+}
+
+/// Says exactly which image an attempt runs in, for the records.
+async fn record_image(client: Client, attempt: AttemptRef, image: Option<String>) {
+    if image.is_none() {
+        return;
+    }
+    let body = Preparing { sentence: None, image };
+    if let Err(error) = retry::within(limits::LEASE, || client.preparing(&attempt, &body)).await {
+        tracing::warn!(error = chain(&error), "the grid did not take note of the image");
     }
 }
 
@@ -335,6 +347,8 @@ async fn run(
             return Ending::sandbox_failed(chain(&error));
         }
     };
+    let recorded =
+        tokio::spawn(record_image(bench.client.clone(), attempt.clone(), interpreter.image_digest.clone()));
     let feeder = pipes.stdin_write.map(|pipe| {
         let (client, attempt) = (bench.client.clone(), attempt.clone());
         tokio::spawn(async move {
@@ -398,6 +412,8 @@ async fn run(
         Err(Lost::Outcome(instead)) => (worse(outcome, instead), Outputs::default()),
         Err(Lost::Stale) => return Ending::Stale,
     };
+    // Nothing of an attempt is written when it has ended.
+    let _ = recorded.await; // a panic in it was reported by the runtime
     if let Some(sharing) = sharing
         && tokio::time::timeout(SHARE_PATIENCE, sharing).await.is_err()
     {

@@ -42,6 +42,7 @@ pub(crate) fn execution(row: &ExecutionRow, waiting: Option<String>) -> Executio
         priority: row.priority,
         attempt: row.attempt,
         worker: row.worker.map(|id| id.to_string()),
+        image: row.image.clone(),
         created_at: row.created_at,
         started_at: row.started_at,
         finished_at: row.finished_at,
@@ -67,6 +68,7 @@ pub(crate) fn attempt(row: &AttemptRow) -> Attempt {
         ended_at: row.ended_at,
         state: row.state.to_string(),
         outcome: row.outcome.as_ref().map(OutcomeBody::from),
+        image: row.image.clone(),
     }
 }
 

@@ -369,6 +369,7 @@ mod tests {
                 ended_at: None,
                 state: AttemptState::Running,
                 outcome: None,
+                image: None,
             },
             token: "token".to_owned(),
             submission: submission(),

@@ -89,6 +89,8 @@ pub struct AttemptRow {
     pub state: AttemptState,
     /// How it ended.
     pub outcome: Option<Outcome>,
+    /// Exactly which container image it runs in.
+    pub image: Option<String>,
 }
 
 /// What a call of an attempt proves itself with.
@@ -278,6 +280,7 @@ impl AttemptRow {
             ended_at: row.try_get("ended_at")?,
             state: row.text("state")?,
             outcome: outcome::read(row)?,
+            image: row.try_get("image")?,
         })
     }
 }

@@ -370,6 +370,7 @@ async fn take(
             ended_at: None,
             state: AttemptState::Running,
             outcome: None,
+            image: None,
         };
         taken.push(Taken { attempt, token, directive });
     }

@@ -117,8 +117,14 @@ impl Store {
         Ok(())
     }
 
-    /// What an attempt does before its script starts, in one sentence for people; `None` once that is over.
-    pub async fn attempt_prepares(&self, a: &AttemptAuth, sentence: Option<&str>) -> Result<()> {
+    /// What an attempt does before its script starts, in one sentence for people; `None` once that is over. And in which
+    /// image; `None` when that was said before, or there is none.
+    pub async fn attempt_prepares(
+        &self,
+        a: &AttemptAuth,
+        sentence: Option<&str>,
+        image: Option<&str>,
+    ) -> Result<()> {
         let updated = sqlx::query(guards::sql(
             &[&guards::FENCE_TOKEN, &guards::FENCE_WORKER],
             include_str!("../queries/attempts/prepare.sql"),
@@ -128,6 +134,7 @@ impl Store {
         .bind(crate::secret::hash(&a.token).as_slice())
         .bind(a.worker_id.to_string())
         .bind(sentence)
+        .bind(image)
         .execute(self.pool())
         .await?
         .rows_affected();

@@ -74,6 +74,8 @@ pub struct ExecutionRow {
     pub started_at: Option<Timestamp>,
     /// What its newest attempt does before the script starts.
     pub preparing: Option<String>,
+    /// Exactly which container image its newest attempt runs in.
+    pub image: Option<String>,
     /// When it ended.
     pub finished_at: Option<Timestamp>,
     /// How long it may run, extensions included.
@@ -176,6 +178,7 @@ impl ExecutionRow {
             created_at: row.try_get("created_at")?,
             started_at: row.try_get("claimed_at")?,
             preparing: row.try_get("preparing")?,
+            image: row.try_get("image")?,
             finished_at: row.try_get("finished_at")?,
             timeout: row.duration("timeout_ms")?,
             cancel_requested_by: cancelled_by.map(outcome::cancelled_by).transpose()?,

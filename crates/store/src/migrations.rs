@@ -22,6 +22,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (10, "dependencies", include_str!("../migrations/0010_dependencies.sql")),
     (11, "preparing", include_str!("../migrations/0011_preparing.sql")),
     (13, "docker", include_str!("../migrations/0013_docker.sql")),
+    (14, "image of attempt", include_str!("../migrations/0014_image_of_attempt.sql")),
     (15, "combined cache", include_str!("../migrations/0015_combined_cache.sql")),
     (16, "servers", include_str!("../migrations/0016_servers.sql")),
     (20, "running generation", include_str!("../migrations/0020_running_generation.sql")),

@@ -132,6 +132,7 @@ impl Output for Table {
             ));
         }
         pairs.extend(execution.worker.clone().map(|worker| ("worker", worker)));
+        pairs.extend(execution.image.as_deref().map(|image| ("image", shown(image))));
         if attempts.len() > 1 {
             let list: Vec<_> = attempts
                 .iter()

@@ -114,6 +114,7 @@ fn obtained(base: &Interpreter, in_use: InUse, sharing: Option<JoinHandle<()>>) 
         packages: Vec::new(),
         user_base: None,
         image: base.image.clone(),
+        image_digest: base.image_digest.clone(),
     };
     Obtained { interpreter, in_use, sharing }
 }
@@ -139,7 +140,7 @@ fn sentence(wanted: &DependenciesBody, line: Option<&str>) -> String {
 
 /// Tells people why the script does not run yet. It is a courtesy: nothing hangs on it.
 async fn say(bench: &Bench, attempt: &AttemptRef, sentence: Option<String>) {
-    if let Err(error) = bench.client.preparing(attempt, &Preparing { sentence }).await {
+    if let Err(error) = bench.client.preparing(attempt, &Preparing { sentence, image: None }).await {
         tracing::debug!(error = &error as &dyn std::error::Error, "nobody hears what is prepared");
     }
 }

@@ -69,6 +69,8 @@ fn an_attempt_in_an_image_is_cancelled_and_one_without_its_image_says_what_to_do
         grid.printed(&id, "ready").await;
         let named = engine().containers(&id);
         assert!(named.starts_with(&format!("rgrid-{id}-1 Up")), "{named}");
+        let running = grid.until(&id, |execution| execution.image.is_some()).await;
+        assert!(running.image.unwrap().starts_with("sha256:"), "it comes from no registry");
         grid.client.cancel(&id).await.unwrap();
         let ended = grid.end(&id).await;
         assert!(matches!(ended.outcome, Some(OutcomeBody::Cancelled { .. })), "{ended:?}");

@@ -6,7 +6,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use chrono::Utc;
 use rgrid_api::dependencies::{EnvironmentAnswer, EnvironmentBuilt, EnvironmentWanted, Preparing};
-use rgrid_core::limits::{LEASE_POLL_WAIT, POLL_FALLBACK, PREPARING_BYTES_MAX};
+use rgrid_core::limits::{IMAGE_BYTES_MAX, LEASE_POLL_WAIT, POLL_FALLBACK, PREPARING_BYTES_MAX};
 use rgrid_core::submission::Sha256;
 use rgrid_store::dependency_cache::EnvironmentRow;
 use rgrid_store::executions::BlobName;
@@ -83,6 +83,8 @@ pub(crate) async fn built(
 }
 
 /// Say what is done before the script starts
+///
+/// And exactly which container image it is done in, where it is in one.
 #[utoipa::path(post, path = "/attempts/{execution}/{attempt}/preparing", tag = "runner", request_body = Preparing,
     params(("execution" = String, Path), ("attempt" = u32, Path), ("x-rgrid-attempt-token" = String, Header, max_length = 256)),
     responses((status = 204)))]
@@ -98,6 +100,13 @@ pub(crate) async fn preparing(
             format!("must be a text of at most {PREPARING_BYTES_MAX} bytes, without NUL"),
         ));
     }
-    app.store.attempt_prepares(&holder, sentence).await?;
+    let image = body.value.image.as_deref();
+    if image.is_some_and(|text| text.len() > IMAGE_BYTES_MAX || text.chars().any(|c| !c.is_ascii_graphic())) {
+        return Err(Refused::invalid(
+            "image",
+            format!("must be a name of at most {IMAGE_BYTES_MAX} bytes, in printable ASCII without blanks"),
+        ));
+    }
+    app.store.attempt_prepares(&holder, sentence, image).await?;
     Ok(StatusCode::NO_CONTENT)
 }

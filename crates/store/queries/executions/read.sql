@@ -2,7 +2,7 @@
 select e.id, e.account_id, e.batch_id, e.name, e.status, e.program_kind, e.program, e.argv0, e.args, e.cwd,
     e.project_root, e.runtime, e.environment_names, e.stdin, e.cpu_millis, e.memory_bytes, e.disk_bytes, e.timeout_ms, e.grace_ms,
     e.retries, e.priority, e.metadata, e.attempt, e.created_at, e.finished_at, e.cancel_requested_by, e.outcome_kind,
-    e.outcome, e.output_files, e.output_bytes, e.not_brought_back, a.worker_id, a.claimed_at, a.preparing,
+    e.outcome, e.output_files, e.output_bytes, e.not_brought_back, a.worker_id, a.claimed_at, a.preparing, a.image,
     case when e.status = 'pending' then (
         select count(distinct i.sha256)
         from artifacts i
