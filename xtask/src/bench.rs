@@ -1,6 +1,7 @@
 //! Measures us beside the peers in one run, on the release build, and writes ratios and raw figures to
 //! docs/benchmarks.md. Nothing here is a test: no number makes it fail.
 
+mod docker;
 mod grid;
 mod rows;
 mod stats;
@@ -27,13 +28,14 @@ pub(crate) fn bench(args: &[String]) -> Result<()> {
     let only = args.iter().find(|arg| !arg.starts_with('-')).map(String::as_str);
     let grid = grid::Grid::start()?;
     let mut rows = Vec::new();
-    let all: [(&str, Measure); 6] = [
+    let all: [(&str, Measure); 7] = [
         ("start", rows::start_up),
         ("warm", rows::warm_run),
         ("memory", rows::memory),
         ("log", rows::log_delay),
         ("transfer", rows::transfer),
         ("throughput", rows::throughput),
+        ("docker", docker::containers),
     ];
     for (name, measure) in all {
         if only.is_none_or(|only| only == name) {

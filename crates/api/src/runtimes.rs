@@ -17,6 +17,6 @@ pub struct RuntimeList {
 pub struct RuntimeBody {
     /// As it is asked for: `python:3.12` by `--runtime`, an image's short name by `--image`.
     pub name: String,
-    /// The image that it is; absent for a Python of the worker's.
+    /// The image that it is, or runs in; absent for a Python of the worker's.
     pub image: Option<String>,
 }

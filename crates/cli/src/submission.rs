@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use rgrid_api::client::ClientError;
 use rgrid_api::dependencies::{DependenciesBody, LocalPackageBody};
 use rgrid_api::executions::{CreateExecution, Created, InputBody, ProgramBody};
-use rgrid_core::runtime::{DEFAULT_PYTHON, Runtime};
+use rgrid_core::runtime::{DEFAULT_PYTHON, Python, Runtime};
 use rgrid_core::submission::{Input, InputKind, Program, Sha256};
 use sha2::Digest as _;
 
@@ -209,9 +209,9 @@ fn dependencies_body(lock: &Lock) -> DependenciesBody {
 }
 
 /// The Python that runs the script.
-struct Python<'a> {
+struct Runs<'a> {
     runtime: Runtime,
-    /// Of 3.`minor`; an image's is not known here, and is taken to be the one that the person has.
+    /// Of 3.`minor`; an image's that its name does not tell is taken to be the one that the person has.
     minor: u8,
     /// The person's own, when it serves.
     own: Option<&'a Interpreter>,
@@ -222,21 +222,26 @@ fn python<'a>(
     defaults: &Defaults,
     discovery: &Discovery,
     interpreter: Option<&'a Interpreter>,
-) -> Result<Python<'a>, Error> {
+) -> Result<Runs<'a>, Error> {
     let own_runtime = interpreter.and_then(Interpreter::runtime);
-    let wanted_runtime = match args.runtime.or(defaults.runtime) {
+    let (named, image) = match (&args.runtime, &args.image) {
+        (Some(Runtime::Image(image)), _) | (None, Some(image)) => (Python::of_image(image), Some(image)),
+        (Some(Runtime::Python(python)), image) => (Some(*python), image.as_ref()),
+        (None, None) => (None, None),
+    };
+    let wanted_runtime = match named.or(defaults.runtime) {
         Some(named) => Some(named),
         None => pins::runtime(pin_place(discovery), own_runtime)?,
     };
     let python = wanted_runtime.or(own_runtime).unwrap_or(DEFAULT_PYTHON);
-    let runtime = match &args.image {
+    let runtime = match image {
         Some(name) => Runtime::Image(name.clone()),
         None => Runtime::Python(python),
     };
     // The person's own Python serves unless another version was asked for, or an image's.
     let own = interpreter.filter(|_| wanted_runtime.is_none() || wanted_runtime == own_runtime);
-    let own = own.filter(|_| args.image.is_none());
-    Ok(Python { runtime, minor: python.minor(), own })
+    let own = own.filter(|_| image.is_none());
+    Ok(Runs { runtime, minor: python.minor(), own })
 }
 
 /// A script that is run from another folder writes into that one, by relative paths: what it writes there comes back
@@ -262,7 +267,7 @@ fn body(
     args: &RunArgs,
     defaults: &Defaults,
     discovery: &Discovery,
-    python: &Python<'_>,
+    python: &Runs<'_>,
     terminal: Terminal,
     stdin: bool,
 ) -> Result<CreateExecution, Error> {

@@ -32,6 +32,30 @@ pub const DEFAULT_PYTHON: Python = Python { minor: 12 };
 /// The same as a runtime.
 pub const DEFAULT_RUNTIME: Runtime = Runtime::Python(DEFAULT_PYTHON);
 
+/// What isolates scripts that name no image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SandboxKind {
+    /// The process sandbox, with a Python of the worker's.
+    Process,
+    /// A container, with the Python of the image that the grid has for that version.
+    Docker,
+}
+
+/// A text that names no kind of sandbox.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is no kind of sandbox; there are process and docker")]
+pub struct UnknownSandboxKind(pub String);
+
+/// A grid that runs scripts in containers, and has no image for a version of Python.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("scripts run in containers on this grid, and it has no image for {python}; it has {allowed}")]
+pub struct NoImageForPython {
+    /// What was asked for.
+    pub python: Python,
+    /// All images there are.
+    pub allowed: String,
+}
+
 /// Bytes of an image's name.
 const IMAGE_BYTES_MAX: usize = 255;
 /// How a runtime that is an image begins where runtimes are written.
@@ -58,6 +82,14 @@ impl Python {
         self.minor
     }
 
+    /// The version that the name of an image promises, as `python:3.12-slim` and `python-3.12` do.
+    pub fn of_image(name: &ImageName) -> Option<Self> {
+        let name = name.0.rsplit('/').next()?.strip_prefix("python")?;
+        let minor = name.strip_prefix(['-', ':'])?.strip_prefix("3.")?;
+        let digits = minor.split(|c: char| !c.is_ascii_digit()).next()?;
+        digits.parse().ok().and_then(Self::new)
+    }
+
     /// The version as people say it: `3.12`.
     pub fn version(self) -> String {
         format!("3.{}", self.minor)
@@ -82,6 +114,18 @@ impl FromStr for Python {
             .and_then(|minor| minor.parse().ok())
             .and_then(Self::new)
             .ok_or_else(|| UnknownRuntime(text.to_owned()))
+    }
+}
+
+impl FromStr for SandboxKind {
+    type Err = UnknownSandboxKind;
+
+    fn from_str(text: &str) -> Result<Self, UnknownSandboxKind> {
+        match text {
+            "process" => Ok(Self::Process),
+            "docker" => Ok(Self::Docker),
+            other => Err(UnknownSandboxKind(other.to_owned())),
+        }
     }
 }
 
@@ -170,15 +214,51 @@ impl Images {
         if let Some(image) = listed.get(name.as_str()).or(listed.values().find(|image| *image == name)) {
             return Ok(image.clone());
         }
-        let all: Vec<String> = listed.iter().map(|(short, image)| format!("{short} ({image})")).collect();
-        let allowed = if all.is_empty() { "none".to_owned() } else { all.join(", ") };
-        Err(ImageNotAllowed { name: name.clone(), allowed })
+        Err(ImageNotAllowed { name: name.clone(), allowed: names(listed) })
     }
+
+    /// The image in which scripts of a version run: the one under its short name, such as `python-3.12`.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn of_python(&self, python: Python) -> Result<ImageName, NoImageForPython> {
+        let empty = BTreeMap::new();
+        let listed = match self {
+            Self::Own => &empty,
+            Self::Listed(listed) => listed,
+        };
+        let found = listed.get(&format!("python-{}", python.version())).cloned();
+        found.ok_or_else(|| NoImageForPython { python, allowed: names(listed) })
+    }
+}
+
+/// All of a list, for people.
+fn names(listed: &BTreeMap<String, ImageName>) -> String {
+    let all: Vec<String> = listed.iter().map(|(short, image)| format!("{short} ({image})")).collect();
+    if all.is_empty() { "none".to_owned() } else { all.join(", ") }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_version_has_the_image_of_its_short_name_and_names_of_images_promise_one() {
+        let image: ImageName = "python:3.12-slim".parse().unwrap();
+        let images = Images::Listed(BTreeMap::from([("python-3.12".to_owned(), image.clone())]));
+        assert_eq!(images.of_python(Python::new(12).unwrap()), Ok(image));
+        let refused = images.of_python(Python::new(13).unwrap()).unwrap_err().to_string();
+        assert!(
+            refused.contains("no image for python:3.13")
+                && refused.contains("python-3.12 (python:3.12-slim)")
+        );
+        let promised = |name: &str| Python::of_image(&name.parse().unwrap()).map(Python::minor);
+        assert_eq!(promised("docker.io/library/python:3.13-slim-bookworm"), Some(13));
+        assert_eq!(
+            (promised("python-3.11"), promised("python:latest"), promised("data")),
+            (Some(11), None, None)
+        );
+    }
 
     #[test]
     fn runtimes_read_as_they_are_written() {

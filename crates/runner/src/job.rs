@@ -12,7 +12,7 @@ use rgrid_api::error::ErrorCode;
 use rgrid_api::workers::{Directive, Lease};
 use rgrid_core::limits;
 use rgrid_core::outcome::Outcome;
-use rgrid_core::runtime::Runtime;
+use rgrid_core::runtime::{Runtime, SandboxKind};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -51,6 +51,8 @@ pub(crate) struct Bench {
     pub(crate) flights: Flights,
     pub(crate) interpreters: Interpreters,
     pub(crate) environments: Arc<Environments>,
+    /// What isolates attempts that name no image.
+    pub(crate) kind: SandboxKind,
     /// The machine is the user's own: the lease's interpreter is here.
     pub(crate) embedded: bool,
     /// The runner stops: hand back what runs.
@@ -227,6 +229,10 @@ async fn prepare(bench: &Arc<Bench>, lease: &Arc<Lease>, began: &Began) -> Resul
     let own = lease.interpreter.as_deref().map(Path::new).filter(|_| bench.embedded);
     let found = async {
         match &runtime {
+            // Never weaker than configured: the API asks for an image where it is configured alike.
+            Runtime::Python(_) if bench.kind == SandboxKind::Docker => Err(Ending::sandbox_failed(
+                "this worker runs scripts in containers only, and the grid names no image; its [sandbox] kind is another",
+            )),
             Runtime::Python(python) => {
                 let found = bench.interpreters.find(*python, own).await;
                 let found = found.map_err(|error: InterpreterError| Ending::sandbox_failed(chain(&error)))?;

@@ -39,6 +39,7 @@ use std::time::Duration;
 
 use rgrid_api::client::{Client, ClientError};
 use rgrid_api::workers::Join;
+use rgrid_core::runtime::SandboxKind;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -95,6 +96,8 @@ pub struct Config {
     pub bwrap: Option<PathBuf>,
     /// Where the Docker Engine listens, if there is one: then container images run too.
     pub docker_socket: PathBuf,
+    /// What isolates jobs that name no image. With `Docker` nothing runs here that is not in a container.
+    pub sandbox: SandboxKind,
     /// Where uv may lie when it is not on `PATH`; looked for when it is needed.
     pub uv: Vec<PathBuf>,
     /// What jobs may reach.
@@ -185,9 +188,15 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Erro
         docker_socket: config.docker_socket.clone(),
         own_mounts: config.own_mounts,
     };
-    let sandbox = Sandbox::process(&sandbox_config).await?;
-    let docker = sandbox::docker_answers(&config.docker_socket).await;
-    let room = Room::open(sandbox, slots).map_err(folder)?;
+    let containers = Containers::new(sandbox_config.clone());
+    let (room, docker) = match config.sandbox {
+        SandboxKind::Process => {
+            let sandbox = Sandbox::process(&sandbox_config).await?;
+            let docker = sandbox::docker_answers(&config.docker_socket).await;
+            (Room::open(sandbox, slots).map_err(folder)?, docker)
+        }
+        SandboxKind::Docker => (containers.room().await?.clone(), true),
+    };
     make_ahead(&room.workspaces, slots);
     let cache_bytes = CACHE_BYTES_MAX.min(machine.capacity.disk_bytes / 100 * CACHE_DISK_PERCENT);
     let cache = BlobCache::open(&config.data_folder.join("cache"), cache_bytes).map_err(folder)?;
@@ -218,18 +227,20 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Erro
     let identity = match identity {
         Ok(Some(identity)) => identity,
         not_needed => {
-            room.sandbox.close().await;
+            room.close().await;
             return not_needed.map(|_| ());
         }
     };
     tracing::info!(worker = identity.worker_id, slots, sandbox = ?room.sandbox.describe(), docker, "ready for work");
     let lone_memory = config.embedded.then_some(machine.memory_total_bytes);
     let held = Arc::new(Holdings::new(machine.capacity, slots, lone_memory));
+    containers.label(worker_labels(&identity.worker_id, &config.api_url));
     let bench = Arc::new(Bench {
         client: Client::new(&config.api_url, &identity.credential)?,
         held,
         room,
-        containers: Containers::new(sandbox_config, worker_labels(&identity.worker_id, &config.api_url)),
+        containers,
+        kind: config.sandbox,
         cache,
         flights: Flights::default(),
         interpreters: Interpreters::open(&config.data_folder),
@@ -238,7 +249,10 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Erro
         stop: shutdown.child_token(),
     });
     let result = work(bench.clone()).await;
-    bench.room.clone().close().await;
+    match config.sandbox {
+        SandboxKind::Process => bench.room.clone().close().await,
+        SandboxKind::Docker => {} // it is the containers'
+    }
     bench.containers.close().await;
     result
 }

@@ -1,7 +1,7 @@
 //! Where attempts run: a sandbox with its workspaces. The process sandbox's is there from the start; containers' is opened
 //! when an image is asked for first, so that a machine with Docker starts no later than one without.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use tokio::sync::OnceCell;
 
@@ -33,13 +33,18 @@ impl Room {
 pub(crate) struct Containers {
     config: SandboxConfig,
     /// What every container says.
-    labels: Vec<(String, String)>,
+    labels: OnceLock<Vec<(String, String)>>,
     room: OnceCell<Room>,
 }
 
 impl Containers {
-    pub(crate) fn new(config: SandboxConfig, labels: Vec<(String, String)>) -> Self {
-        Self { config, labels, room: OnceCell::new() }
+    pub(crate) fn new(config: SandboxConfig) -> Self {
+        Self { config, labels: OnceLock::new(), room: OnceCell::new() }
+    }
+
+    /// Says once what every container says from now on.
+    pub(crate) fn label(&self, labels: Vec<(String, String)>) {
+        self.labels.get_or_init(|| labels);
     }
 
     /// The room; opened when it is used first. What fails is tried again by the next.
@@ -56,7 +61,7 @@ impl Containers {
     pub(crate) fn labels(&self, execution: &str, attempt: u32) -> Vec<(String, String)> {
         let own = [("rgrid.execution", execution.to_owned()), ("rgrid.attempt", attempt.to_string())];
         let own = own.map(|(name, value)| (name.to_owned(), value));
-        own.into_iter().chain(self.labels.iter().cloned()).collect()
+        own.into_iter().chain(self.labels.get().into_iter().flatten().cloned()).collect()
     }
 
     /// Closes it, if it was opened.

@@ -7,6 +7,7 @@
 mod auth;
 mod bodies;
 mod connections;
+mod containers;
 mod drains;
 mod error;
 mod follow;
@@ -26,9 +27,10 @@ mod state;
 mod version;
 mod waiting;
 
+use std::path::PathBuf;
 use std::time::Duration;
 
-use rgrid_core::runtime::Images;
+use rgrid_core::runtime::{Images, SandboxKind};
 use rgrid_core::worker::Capacity;
 use rgrid_store::Store;
 use tokio::net::TcpListener;
@@ -37,6 +39,15 @@ use tokio_util::task::TaskTracker;
 
 pub use crate::connections::Bounds;
 pub use crate::error::Error;
+
+/// Where a worker that can run container images could come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Docker {
+    /// Workers are this machine, and have it when an engine listens at this socket.
+    Here(PathBuf),
+    /// One that is added or that joins may have it.
+    OfWorkers,
+}
 
 /// What a server is told.
 #[derive(Debug, Clone)]
@@ -52,6 +63,10 @@ pub struct Config {
     pub largest_type: Option<Capacity>,
     /// The container images it takes.
     pub images: Images,
+    /// What isolates scripts that name no image.
+    pub sandbox: SandboxKind,
+    /// Where a worker with Docker could come from, when none that is there has it.
+    pub docker: Docker,
 }
 
 /// At shutdown, requests that are still being answered get this long.

@@ -37,6 +37,11 @@ impl Sizes {
         Self { largest_type, known: Mutex::default() }
     }
 
+    /// True when workers can be added.
+    pub(crate) fn can_grow(&self) -> bool {
+        self.largest_type.is_some()
+    }
+
     /// True when a worker that was there a moment ago could hold it.
     fn just_held(&self, wanted: &Wanted) -> bool {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);

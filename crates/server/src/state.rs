@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use metrics_exporter_prometheus::PrometheusHandle;
-use rgrid_core::runtime::Images;
+use rgrid_core::runtime::{Images, SandboxKind};
 use rgrid_store::Store;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::Docker;
 use crate::auth::Remembered;
 use crate::connections::Bounds;
 use crate::drains::Drains;
@@ -30,6 +31,8 @@ pub(crate) struct App(Arc<Shared>);
 pub(crate) struct Shared {
     pub(crate) store: Store,
     pub(crate) images: Images,
+    pub(crate) sandbox: SandboxKind,
+    pub(crate) docker: Docker,
     pub(crate) version: String,
     pub(crate) bounds: Bounds,
     pub(crate) sizes: Sizes,
@@ -83,6 +86,8 @@ pub(crate) async fn start(
         metrics: metrics::recorder(),
         openapi: routes::openapi(&config).into(),
         images: config.images,
+        sandbox: config.sandbox,
+        docker: config.docker,
         version: config.version,
         bounds: config.bounds,
         shutdown,

@@ -192,6 +192,19 @@ impl Store {
         rows.iter().map(capacity).collect()
     }
 
+    /// Whether one of the workers that are there can run container images; `None` when none is there.
+    pub async fn workers_have_docker(&self) -> Result<Option<bool>> {
+        let counting: Vec<&str> = WorkerStatus::ALL
+            .into_iter()
+            .filter(|status| sizes::counts(*status))
+            .map(WorkerStatus::as_str)
+            .collect();
+        Ok(sqlx::query_scalar(include_str!("../queries/workers/docker.sql"))
+            .bind(counting)
+            .fetch_one(self.pool())
+            .await?)
+    }
+
     /// Those that shall finish what they hold and leave.
     pub async fn workers_leaving(&self) -> Result<Vec<WorkerId>> {
         let rows = sqlx::query(include_str!("../queries/workers/leaving.sql")).fetch_all(self.pool()).await?;

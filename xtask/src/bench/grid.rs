@@ -13,6 +13,7 @@ pub(super) struct Grid {
     home: PathBuf,
     work: PathBuf,
     python: PathBuf,
+    docker_socket: PathBuf,
 }
 
 impl Grid {
@@ -22,7 +23,8 @@ impl Grid {
         std::fs::create_dir_all(&work)?;
         std::fs::create_dir_all(&home)?;
         let python = output(Command::new("python3").args(["-c", "import sys; print(sys.executable)"]))?;
-        Ok(Self { home, work, python: PathBuf::from(python.trim()) })
+        let docker_socket = base.join("docker.sock");
+        Ok(Self { home, work, python: PathBuf::from(python.trim()), docker_socket })
     }
 
     /// The folder in which scripts run.
@@ -41,6 +43,11 @@ impl Grid {
         &self.python
     }
 
+    /// Where an engine listens once one is started.
+    pub(super) fn docker_socket(&self) -> &Path {
+        &self.docker_socket
+    }
+
     pub(super) fn python_version(&self) -> Result<String> {
         Ok(output(self.python().arg("--version"))?.trim().to_owned())
     }
@@ -52,6 +59,7 @@ impl Grid {
         command
             .args(args)
             .env("RGRID_HOME", &self.home)
+            .env("RGRID_DOCKER_SOCKET", &self.docker_socket)
             .env("PATH", format!("{path}:{inherited}"))
             .env_remove("RGRID_URL")
             .env_remove("RGRID_API_KEY")

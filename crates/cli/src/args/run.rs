@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use rgrid_core::runtime::{ImageName, Python};
+use rgrid_core::runtime::{ImageName, Python, Runtime};
 
 /// What Ctrl-C does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -23,9 +23,9 @@ pub(crate) enum OnInterrupt {
         Try `rgrid run --dry-run SCRIPT` to see what would travel."
 )]
 pub struct RunArgs {
-    /// The Python to run it with, such as 3.12
+    /// The Python to run it with, such as 3.12, or an image of `rgrid runtimes`
     #[arg(long, value_name = "PYTHON", value_parser = runtime, help_heading = "The machine")]
-    pub(crate) runtime: Option<Python>,
+    pub(crate) runtime: Option<Runtime>,
     /// Run it in this container image, with the Python in it
     #[arg(long, value_name = "NAME", value_parser = image, conflicts_with = "runtime", help_heading = "The machine")]
     pub(crate) image: Option<ImageName>,
@@ -158,8 +158,17 @@ impl LaterOptions {
     }
 }
 
-fn runtime(text: &str) -> Result<Python, String> {
-    text.parse().map_err(|error: rgrid_core::runtime::UnknownRuntime| error.to_string())
+/// A Python, or what can only be the short name of an image.
+fn runtime(text: &str) -> Result<Runtime, String> {
+    let error = match text.parse::<Python>() {
+        Ok(python) => return Ok(Runtime::Python(python)),
+        Err(error) => error.to_string(),
+    };
+    let version = text.strip_prefix("python").unwrap_or(text).trim_start_matches(':');
+    if version.is_empty() || version.starts_with(|c: char| c.is_ascii_digit()) {
+        return Err(error);
+    }
+    text.parse().map(Runtime::Image).map_err(|_| error)
 }
 
 fn image(text: &str) -> Result<ImageName, String> {

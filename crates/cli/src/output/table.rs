@@ -251,13 +251,12 @@ impl Output for Table {
     }
 
     fn runtimes(&self, list: &RuntimeList) -> String {
-        let option = |image: &Option<String>| if image.is_some() { "--image" } else { "--runtime" };
         let mut out = self.rows(
             &["NAME", "BY", "IMAGE"],
             &[],
             list.runtimes.iter().map(|runtime| {
                 let image = runtime.image.clone().unwrap_or_default();
-                vec![runtime.name.clone(), option(&runtime.image).to_owned(), image]
+                vec![runtime.name.clone(), "--runtime".to_owned(), image]
             }),
         );
         if list.own_images {

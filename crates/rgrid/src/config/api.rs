@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use rgrid_core::runtime::{ImageName, Images};
+use rgrid_core::runtime::{ImageName, Images, SandboxKind};
 use rgrid_store::StoreConfig;
 
 use super::{ConfigError, Settings, store};
@@ -14,6 +14,7 @@ pub(crate) struct ApiConfig {
     pub(crate) port: u16,
     pub(crate) public_url: Option<String>,
     pub(crate) images: Images,
+    pub(crate) sandbox: SandboxKind,
     pub(crate) store: StoreConfig,
 }
 
@@ -26,6 +27,7 @@ impl ApiConfig {
             port: settings.with_default("api.port", |text| text.parse::<u16>())?,
             public_url: settings.parsed("api.public_url", public_url)?,
             images: settings.parsed("sandbox.images", images)?.unwrap_or(Images::Listed(BTreeMap::new())),
+            sandbox: settings.with_default("sandbox.kind", str::parse::<SandboxKind>)?,
             store: store::store(settings, "rgrid api")?,
         })
     }

@@ -1,5 +1,6 @@
 //! What the embedded grid is told.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use rgrid_core::quantity::{parse_bytes, parse_duration};
@@ -7,7 +8,7 @@ use rgrid_core::quantity::{parse_bytes, parse_duration};
 use super::{ConfigError, Settings};
 
 /// The settings of `rgrid up`.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct EmbeddedConfig {
     /// It stops after this long without work.
     pub(crate) idle: Duration,
@@ -15,6 +16,8 @@ pub(crate) struct EmbeddedConfig {
     pub(crate) store_bytes: u64,
     /// and at most this share of the disk.
     pub(crate) store_percent: u64,
+    /// Where the Docker engine of this machine listens.
+    pub(crate) docker_socket: PathBuf,
 }
 
 impl EmbeddedConfig {
@@ -24,6 +27,7 @@ impl EmbeddedConfig {
         Ok(Self {
             idle: settings.with_default("embedded.idle", parse_duration)?,
             store_bytes: settings.with_default("embedded.store_bytes", parse_bytes)?,
+            docker_socket: settings.required("runner.docker_socket")?.into(),
             store_percent: settings.with_default("embedded.store_percent", percent)?,
         })
     }

@@ -48,6 +48,7 @@ const SETTINGS: &[Setting] = &[
     open("api.port", "API_PORT"),
     open("api.public_url", "RGRID_PUBLIC_URL"),
     open("api.allowed_origins", "ALLOWED_ORIGINS"),
+    open("sandbox.kind", "RGRID_SANDBOX"),
     open("sandbox.images", "RGRID_IMAGES"),
     open("objects.folder", "RGRID_OBJECTS_FOLDER"),
     open("objects.endpoint", "MINIO_ENDPOINT"),

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use rgrid_core::runtime::SandboxKind;
+
 use super::{ConfigError, Settings};
 
 /// The settings of `rgrid runner`.
@@ -13,6 +15,7 @@ pub(crate) struct RunnerConfig {
     pub(crate) slots: Option<u32>,
     pub(crate) allow_private_addresses: bool,
     pub(crate) docker_socket: PathBuf,
+    pub(crate) sandbox: SandboxKind,
 }
 
 impl RunnerConfig {
@@ -25,6 +28,7 @@ impl RunnerConfig {
             data_folder: settings.required("runner.data_folder")?.into(),
             slots: settings.parsed("runner.slots", |text| text.parse::<u32>())?,
             docker_socket: settings.required("runner.docker_socket")?.into(),
+            sandbox: settings.with_default("sandbox.kind", str::parse::<SandboxKind>)?,
             allow_private_addresses: settings
                 .with_default("runner.allow_private_addresses", |text| text.parse::<bool>())?,
         })

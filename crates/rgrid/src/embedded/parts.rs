@@ -107,6 +107,8 @@ impl Grid {
             bounds: rgrid_server::Bounds::default(),
             largest_type: Some(policy.new_worker),
             images: rgrid_core::runtime::Images::Own,
+            sandbox: rgrid_core::runtime::SandboxKind::Process,
+            docker: rgrid_server::Docker::Here(self.config.docker_socket.clone()),
         };
         let mut api = tokio::spawn(rgrid_server::run(api_config, store.clone(), listener, api_stop.clone()));
         let retire = CancellationToken::new();
@@ -129,7 +131,7 @@ impl Grid {
             () = idle::wait(&store, account, address.port(), self.config.idle),
                 if self.attachment == Attachment::Background => Ok(Ended::Idle),
             () = idle::after_replacement(&store, account, &mut replace, &retire) => Ok(Ended::Replaced),
-            () = weight::keep(&store, &self.home, self.config) => unreachable!("this duty has no end"),
+            () = weight::keep(&store, &self.home, &self.config) => unreachable!("this duty has no end"),
             ended = &mut api => Err(part_ended("API", ended)),
             ended = &mut fleet => Err(part_ended("orchestrator", ended)),
         };

@@ -19,7 +19,7 @@ const PERIOD: Duration = Duration::from_secs(60);
 const LOG_BYTES_MAX: u64 = 8 << 20;
 
 /// Keeps the grid within its share of the disk, for as long as it lives.
-pub(crate) async fn keep(store: &Store, home: &Home, config: EmbeddedConfig) {
+pub(crate) async fn keep(store: &Store, home: &Home, config: &EmbeddedConfig) {
     loop {
         tokio::time::sleep(PERIOD).await;
         limit_log(&home.postgres_log());
@@ -30,7 +30,7 @@ pub(crate) async fn keep(store: &Store, home: &Home, config: EmbeddedConfig) {
     }
 }
 
-async fn keep_store(store: &Store, home: &Home, config: EmbeddedConfig) -> anyhow::Result<()> {
+async fn keep_store(store: &Store, home: &Home, config: &EmbeddedConfig) -> anyhow::Result<()> {
     let cap = cap(&home.objects(), config)?;
     let gone = store.shrink_blobs(cap).await?;
     if gone.blobs > 0 {
@@ -45,7 +45,7 @@ async fn keep_store(store: &Store, home: &Home, config: EmbeddedConfig) -> anyho
 }
 
 /// Bytes that the store may take: so many, and at most a share of its disk.
-fn cap(objects: &Path, config: EmbeddedConfig) -> io::Result<u64> {
+fn cap(objects: &Path, config: &EmbeddedConfig) -> io::Result<u64> {
     let disk = statvfs(objects)?;
     let share = disk.blocks() * disk.fragment_size() / 100 * config.store_percent;
     Ok(config.store_bytes.min(share))

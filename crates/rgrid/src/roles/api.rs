@@ -36,6 +36,8 @@ async fn serve(config: ApiConfig, shutdown: CancellationToken) -> anyhow::Result
         // No provider of servers is in this version: workers join by themselves.
         largest_type: None,
         images: config.images,
+        sandbox: config.sandbox,
+        docker: rgrid_server::Docker::OfWorkers,
     };
     rgrid_server::run(server, store.clone(), listener, shutdown).await?;
     store.close().await;

@@ -7,6 +7,7 @@ use anyhow::Context as _;
 use nix::sys::prctl;
 use nix::sys::signal::Signal;
 use nix::sys::stat::{Mode, umask};
+use rgrid_core::runtime::SandboxKind;
 use rgrid_runner::{JoinSource, NetworkPolicy};
 use tokio_util::sync::CancellationToken;
 
@@ -40,6 +41,8 @@ pub(crate) fn run(args: &RunnerArgs) -> ExitCode {
             launcher: our_program()?,
             bwrap: bubblewrap(),
             docker_socket: config.docker_socket,
+            // On the user's own machine containers are for who asks for an image.
+            sandbox: if embedded { SandboxKind::Process } else { config.sandbox },
             uv: uv(),
             own_mounts,
             network: NetworkPolicy {

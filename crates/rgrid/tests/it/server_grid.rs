@@ -82,6 +82,7 @@ impl ServerGrid {
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             .env("HOME", self.folder.path())
             .env("LANG", "C.UTF-8")
+            .env("RGRID_SANDBOX", "process")
             .current_dir(self.work())
             .stdin(Stdio::null());
         command

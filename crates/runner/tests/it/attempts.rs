@@ -261,6 +261,7 @@ fn a_second_runner_in_the_same_folder_is_refused() {
             rgrid_runner::JoinSource::Joined,
             grid.data.path().to_owned(),
             true,
+            rgrid_core::runtime::SandboxKind::Process,
         );
         let error = second.running.await.unwrap().unwrap_err();
         assert!(matches!(error, rgrid_runner::Error::FolderInUse { .. }), "{error}");

@@ -13,6 +13,7 @@ use rgrid_api::blobs::{CommitBlob, CommitBlobs};
 use rgrid_api::client::Client;
 use rgrid_api::executions::{CreateExecution, Execution, InputBody, ProgramBody};
 use rgrid_api::logs::{ReadLogs, Stream};
+use rgrid_core::runtime::SandboxKind;
 use rgrid_runner::{Config, Error, JoinSource, NetworkPolicy};
 use rgrid_store::keys::Role;
 use rgrid_store::testing::TestDatabase;
@@ -73,7 +74,16 @@ impl Grid {
         Self::of(false).await
     }
 
+    /// The same, which runs nothing but containers.
+    pub(crate) async fn of_containers() -> Self {
+        Self::with(false, SandboxKind::Docker).await
+    }
+
     async fn of(embedded: bool) -> Self {
+        Self::with(embedded, SandboxKind::Process).await
+    }
+
+    async fn with(embedded: bool, sandbox: SandboxKind) -> Self {
         static TLS: Once = Once::new();
         TLS.call_once(|| {
             let _ = rustls::crypto::ring::default_provider().install_default();
@@ -91,12 +101,15 @@ impl Grid {
             bounds: rgrid_server::Bounds::default(),
             largest_type: None,
             images: rgrid_core::runtime::Images::Own,
+            sandbox: SandboxKind::Process,
+            docker: rgrid_server::Docker::OfWorkers,
         };
         let data = TempDir::new().unwrap();
         let token = store.create_join_token(None, Duration::from_secs(60)).await.unwrap();
         let serving = tokio::spawn(rgrid_server::run(config, store, listener, server_stop.clone()));
         let wire = Wire::to(&url).await;
-        let runner = Runner::start(&wire.url, JoinSource::Token(token), data.path().to_owned(), embedded);
+        let runner =
+            Runner::start(&wire.url, JoinSource::Token(token), data.path().to_owned(), embedded, sandbox);
         let client = Client::new(&url, &key).unwrap();
         Self { client, runner, wire, data, runtime: runtime(), server_stop, serving, database }
     }
@@ -239,7 +252,8 @@ impl Grid {
 
     /// Starts the runner again in its folder.
     pub(crate) fn restart_runner(&mut self) {
-        self.runner = Runner::start(&self.wire.url, JoinSource::Joined, self.data.path().to_owned(), true);
+        let data = self.data.path().to_owned();
+        self.runner = Runner::start(&self.wire.url, JoinSource::Joined, data, true, SandboxKind::Process);
     }
 
     /// Ends the worker, and starts another one that knows nothing yet.
@@ -247,7 +261,8 @@ impl Grid {
         let store = self.database.store();
         let token = store.create_join_token(None, Duration::from_secs(60)).await.unwrap();
         let data = TempDir::new().unwrap();
-        let next = Runner::start(&self.wire.url, JoinSource::Token(token), data.path().to_owned(), false);
+        let (join, folder) = (JoinSource::Token(token), data.path().to_owned());
+        let next = Runner::start(&self.wire.url, join, folder, false, SandboxKind::Process);
         std::mem::replace(&mut self.runner, next).stop().await.unwrap();
         self.data = data;
     }
@@ -274,7 +289,13 @@ impl Grid {
 }
 
 impl Runner {
-    pub(crate) fn start(url: &str, join: JoinSource, data_folder: PathBuf, embedded: bool) -> Self {
+    pub(crate) fn start(
+        url: &str,
+        join: JoinSource,
+        data_folder: PathBuf,
+        embedded: bool,
+        sandbox: SandboxKind,
+    ) -> Self {
         let config = Config {
             api_url: url.to_owned(),
             join,
@@ -284,6 +305,7 @@ impl Runner {
             launcher: crate::ground::launcher(),
             bwrap: None,
             docker_socket: crate::ground::docker_socket(),
+            sandbox,
             uv: vec![crate::uv::path()],
             own_mounts: false,
             network: NetworkPolicy::default(),

@@ -86,6 +86,21 @@ fn an_attempt_in_an_image_is_cancelled_and_one_without_its_image_says_what_to_do
 }
 
 #[test]
+fn a_worker_of_containers_runs_nothing_else() {
+    in_containers(async || {
+        let grid = Grid::of_containers().await;
+        let id =
+            grid.submit(&grid.script("print(1)").with(|body| body.runtime = format!("image:{IMAGE}"))).await;
+        assert_eq!(grid.end(&id).await.exit_code, Some(0));
+        assert_eq!(grid.log(&id, Stream::Stdout).await, "1\n");
+        let ended = grid.run(&grid.script("print(2)")).await;
+        let Some(OutcomeBody::SandboxFailed { message }) = ended.outcome else { panic!("{ended:?}") };
+        assert!(message.contains("in containers only"), "{message}");
+        grid.stop().await;
+    });
+}
+
+#[test]
 fn an_attempt_in_an_image_runs_for_longer_than_a_container_may_take_to_go_away() {
     in_containers(async || {
         let grid = Grid::start().await;

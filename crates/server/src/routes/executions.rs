@@ -12,8 +12,7 @@ use rgrid_core::execution::Status;
 use rgrid_core::id::{AccountId, ExecutionId};
 use rgrid_core::limits::{PAGE_ITEMS, TIMEOUT_MAX};
 use rgrid_core::outcome::CancelledBy;
-use rgrid_core::runtime::Runtime;
-use rgrid_core::submission::{self, Draft, ParseSha256Error, Submission};
+use rgrid_core::submission::{self, ParseSha256Error, Submission};
 use rgrid_store::executions::{CreatedRow, ExecutionRow, Filter};
 use rgrid_store::idempotency::Idempotency;
 use sha2::{Digest, Sha256};
@@ -23,7 +22,7 @@ use crate::error::Refused;
 use crate::parse::{Body, IdempotencyKey, Named, Parameters, page_items, without_nul};
 use crate::routes::blobs;
 use crate::state::App;
-use crate::{bodies, sizes, waiting};
+use crate::{bodies, containers, sizes, waiting};
 
 /// The longest text that can name an execution: a full id, with room for a slip of the finger.
 const NAME_BYTES_MAX: usize = 64;
@@ -74,11 +73,7 @@ pub(crate) async fn create(
     IdempotencyKey(key): IdempotencyKey,
     body: Body<CreateExecution>,
 ) -> Result<(StatusCode, Json<Created>), Refused> {
-    let mut submission = body.value.parse()?;
-    if let Runtime::Image(name) = &submission.runtime {
-        let image = app.images.find(name).map_err(|refused| Refused::invalid("runtime", refused))?;
-        submission = Draft { runtime: Runtime::Image(image), ..(*submission).clone() }.parse()?;
-    }
+    let submission = containers::settle(&app, body.value.parse()?)?;
     let stdin = body.value.stdin_sha256.as_deref().map(str::parse).transpose();
     let stdin = stdin.map_err(|error: ParseSha256Error| Refused::invalid("stdin_sha256", error))?;
     let idempotency = key.map(|key| Idempotency { route: "POST /executions", key, body_sha256: body.sha256 });
@@ -89,6 +84,7 @@ pub(crate) async fn create(
         let execution = bodies::execution(&row, None);
         return Ok((StatusCode::OK, Json(Created { execution, missing: Vec::new(), reused: true })));
     }
+    containers::check(&app, member.account(), &submission.runtime, idempotency.as_ref()).await?;
     let row =
         app.store.create_execution(member.account(), &submission, body.value.follow, idempotency).await?;
     created(&app, member.account(), row).await

@@ -14,7 +14,7 @@ use rgrid_api::events::FollowEvent;
 use rgrid_api::executions::{CreateExecution, Created, Execution, InputBody, ProgramBody};
 use rgrid_api::logs::{Cursor, LogChunk, Stream};
 use rgrid_api::workers::{CapacityBody, Held, Join, Lease, LeaseAnswer, LeaseRequest, SandboxBody};
-use rgrid_core::runtime::Images;
+use rgrid_core::runtime::{Images, SandboxKind};
 use rgrid_server::Bounds;
 use rgrid_store::keys::Role;
 use rgrid_store::objects::ObjectsConfig;
@@ -40,7 +40,7 @@ pub(crate) struct Replica {
 }
 
 impl Replica {
-    async fn start(store: Store, bounds: Bounds) -> Self {
+    async fn start(store: Store, bounds: Bounds, sandbox: SandboxKind) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let shutdown = CancellationToken::new();
@@ -49,7 +49,13 @@ impl Replica {
             version: VERSION.to_owned(),
             bounds,
             largest_type: None,
-            images: Images::Listed([("data".to_owned(), IMAGE.parse().unwrap())].into()),
+            images: Images::Listed(
+                [("data", IMAGE), ("python-3.12", "python:3.12-slim")]
+                    .map(|(short, image)| (short.to_owned(), image.parse().unwrap()))
+                    .into(),
+            ),
+            sandbox,
+            docker: rgrid_server::Docker::OfWorkers,
         };
         let serving = tokio::spawn(rgrid_server::run(config, store, listener, shutdown.clone()));
         Self { url, shutdown, serving }
@@ -77,7 +83,14 @@ impl Grid {
         });
         let database = rgrid_store::testing::database().await;
         let store = database.store();
-        Self::start_with(database, store, bounds).await
+        Self::start_with(database, store, bounds, SandboxKind::Process).await
+    }
+
+    /// A grid that runs scripts in containers.
+    pub(crate) async fn start_in_containers() -> Self {
+        let database = rgrid_store::testing::database().await;
+        let store = database.store();
+        Self::start_with(database, store, Bounds::default(), SandboxKind::Docker).await
     }
 
     /// A grid whose objects lie elsewhere.
@@ -86,19 +99,20 @@ impl Grid {
         let database = rgrid_store::testing::database().await;
         let config = StoreConfig { objects, ..database.config() };
         let store = Store::connect(&config).await.unwrap();
-        Self::start_with(database, store, Bounds::default()).await
+        Self::start_with(database, store, Bounds::default(), SandboxKind::Process).await
     }
 
-    async fn start_with(database: TestDatabase, store: Store, bounds: Bounds) -> Self {
+    async fn start_with(database: TestDatabase, store: Store, bounds: Bounds, sandbox: SandboxKind) -> Self {
         let account = store.default_account().await.unwrap().id;
         let (_, key) = store.create_key(account, "test", Role::Admin).await.unwrap();
-        let replica = Replica::start(store.clone(), bounds).await;
+        let replica = Replica::start(store.clone(), bounds, sandbox).await;
         Self { replica, store, key, database }
     }
 
     /// Another replica, with a store of its own.
     pub(crate) async fn another_replica(&self) -> Replica {
-        Replica::start(Store::connect(&self.database.config()).await.unwrap(), Bounds::default()).await
+        let store = Store::connect(&self.database.config()).await.unwrap();
+        Replica::start(store, Bounds::default(), SandboxKind::Process).await
     }
 
     pub(crate) fn url(&self) -> &str {

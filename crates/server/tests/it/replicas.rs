@@ -43,6 +43,8 @@ impl Doomed {
                 bounds: Bounds::default(),
                 largest_type: None,
                 images: rgrid_core::runtime::Images::Own,
+                sandbox: rgrid_core::runtime::SandboxKind::Process,
+                docker: rgrid_server::Docker::OfWorkers,
             };
             tokio::spawn(rgrid_server::run(config, store, listener, CancellationToken::new()));
             url

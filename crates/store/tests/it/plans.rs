@@ -51,7 +51,7 @@ const HOT_BESIDE: [(&str, &str); 9] = [
 ];
 
 /// Asked now and then by people, or once in a life.
-const COLD: [(&str, &str); 29] = [
+const COLD: [(&str, &str); 30] = [
     ("accounts/by_name", "an operator's command"),
     ("accounts/create", "an operator's command"),
     ("accounts/list", "an operator's command"),
@@ -77,6 +77,7 @@ const COLD: [(&str, &str); 29] = [
     ("workers/make_static", "once in the life of a worker"),
     ("workers/make_token", "once in the life of a worker"),
     ("workers/promised", "once in the life of a worker"),
+    ("workers/docker", "only submissions that run in an image ask it, of as many rows as there are workers"),
     ("workers/sizes", "once a second at most, and only while submissions name sizes"),
     ("workers/unlogged_commit", "reads no table"),
     ("workers/use_token", "once in the life of a worker"),

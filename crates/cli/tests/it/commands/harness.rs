@@ -130,6 +130,8 @@ impl Grid {
             bounds: rgrid_server::Bounds::default(),
             largest_type: None,
             images: rgrid_core::runtime::Images::Own,
+            sandbox: rgrid_core::runtime::SandboxKind::Process,
+            docker: rgrid_server::Docker::OfWorkers,
         };
         tokio::spawn(rgrid_server::run(config, self.database.store(), listener, self.shutdown.clone()));
     }
