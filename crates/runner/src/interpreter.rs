@@ -91,16 +91,16 @@ pub(crate) struct Interpreter {
 
 impl Interpreter {
     /// The one that an image brings: nothing of the machine belongs to it.
-    pub(crate) fn of_image(found: ImageFound) -> Self {
+    pub(crate) fn of_image(found: &ImageFound) -> Self {
         Self {
-            executable: found.executable,
-            base_executable: found.base_executable,
-            build: found.build,
+            executable: found.executable.clone(),
+            base_executable: found.base_executable.clone(),
+            build: found.build.clone(),
             needs: Vec::new(),
             packages: Vec::new(),
             user_base: None,
-            image: Some(found.id),
-            image_digest: Some(found.resolved),
+            image: Some(found.id.clone()),
+            image_digest: Some(found.resolved.clone()),
         }
     }
 }

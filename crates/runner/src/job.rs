@@ -29,9 +29,10 @@ use crate::logs::{self, LogEnd};
 use crate::mask::Mask;
 use crate::outputs::{self, OutputError, Outputs};
 use crate::room::{Containers, Room};
-use crate::sandbox::{JobEnd, JobExit, SandboxError};
+use crate::sandbox::{ImageInUse, SandboxError};
 use crate::supervise::{self, Why};
 use crate::upload::{self, UploadError};
+use crate::verdict::{outcome, worse};
 use crate::workspace::Workspace;
 use crate::{command, retry, stdin};
 
@@ -196,6 +197,8 @@ async fn cancelled(directive: &mut watch::Receiver<Directive>) -> Outcome {
 /// A workspace with all that the script needs, and the Python that runs it.
 struct Prepared {
     room: Room,
+    /// The image stays while the script runs.
+    image: Option<ImageInUse>,
     workspace: Workspace,
     interpreter: Interpreter,
     plan: command::Plan,
@@ -236,7 +239,7 @@ async fn prepare(bench: &Arc<Bench>, lease: &Arc<Lease>, began: &Began) -> Resul
             Runtime::Python(python) => {
                 let found = bench.interpreters.find(*python, own).await;
                 let found = found.map_err(|error: InterpreterError| Ending::sandbox_failed(chain(&error)))?;
-                Ok((bench.room.clone(), found))
+                Ok((bench.room.clone(), None, found))
             }
             Runtime::Image(name) => {
                 let failed = |error: SandboxError| Ending::sandbox_failed(chain(&error));
@@ -245,7 +248,8 @@ async fn prepare(bench: &Arc<Bench>, lease: &Arc<Lease>, began: &Began) -> Resul
                 let found = room.sandbox.find_image(name.as_str(), !bench.embedded).await;
                 let found = found.map_err(failed)?;
                 tracing::info!(image = name.as_str(), exactly = found.resolved, "in a container");
-                Ok((room.clone(), Interpreter::of_image(found)))
+                let interpreter = Interpreter::of_image(&found);
+                Ok((room.clone(), Some(found.in_use), interpreter))
             }
         }
     };
@@ -262,7 +266,7 @@ async fn prepare(bench: &Arc<Bench>, lease: &Arc<Lease>, began: &Began) -> Resul
             InputError::Disk(_) => Ending::sandbox_failed(chain(&error)),
         })
     };
-    let ((room, mut interpreter), pins) = tokio::try_join!(found, inputs)?;
+    let ((room, image, mut interpreter), pins) = tokio::try_join!(found, inputs)?;
     let (mut in_use, mut sharing) = (None, None);
     if let Some(wanted) = &lease.dependencies {
         let obtained = obtain::obtain(bench, lease, wanted, &interpreter, (began, &room.sandbox))
@@ -277,7 +281,7 @@ async fn prepare(bench: &Arc<Bench>, lease: &Arc<Lease>, began: &Began) -> Resul
         workspace.place(&lease.account_id, lease.inputs.iter(), &bench.cache)?;
         drop(pins);
         let plan = command::plan(&lease, &interpreter, &mut workspace)?;
-        Ok(Prepared { room, workspace, interpreter, plan, in_use, sharing })
+        Ok(Prepared { room, image, workspace, interpreter, plan, in_use, sharing })
     });
     match placed.await.map_err(std::io::Error::other) {
         Ok(Ok(prepared)) => Ok(prepared),
@@ -318,7 +322,7 @@ async fn run(
     prepared: Prepared,
     leftover: &mut Option<Workspace>,
 ) -> Ending {
-    let Prepared { room, workspace, interpreter, plan, in_use: _in_use, sharing } = prepared;
+    let Prepared { room, image: _image, workspace, interpreter, plan, in_use: _in_use, sharing } = prepared;
     let attempt = control.attempt.clone();
     let pipes = match command::Pipes::new(lease.stdin) {
         Ok(pipes) => pipes,
@@ -473,37 +477,5 @@ async fn bring_back(
         Ok(()) => Ok(outputs),
         Err(UploadError::Client(error)) if is_stale(&error) => Err(Lost::Stale),
         Err(error) => Err(failed(&error)),
-    }
-}
-
-/// The outcome when outputs were lost as well: who cancelled or ran out of time is told that first.
-fn worse(outcome: Outcome, instead: Outcome) -> Outcome {
-    match outcome {
-        Outcome::Exited { .. } | Outcome::Signalled { .. } => instead,
-        other @ (Outcome::OutOfMemory { .. }
-        | Outcome::TimedOut { .. }
-        | Outcome::Cancelled { .. }
-        | Outcome::DependenciesFailed { .. }
-        | Outcome::InputMissing { .. }
-        | Outcome::OutputTooLarge { .. }
-        | Outcome::DiskFull { .. }
-        | Outcome::WorkerLost { .. }
-        | Outcome::SandboxFailed { .. }
-        | Outcome::Expired) => other,
-    }
-}
-
-/// What the end of the processes means.
-fn outcome(end: &JobEnd, why: Why, disk_bytes: u64) -> Outcome {
-    match (why, end.exit) {
-        (Why::Ended(outcome), _) => outcome,
-        // A script that survived the loss of a child, or a full disk, has the last word.
-        (_, JobExit::Exited(0)) => Outcome::Exited { code: 0 },
-        (_, exit) => match (end.out_of_memory, end.disk_full, exit) {
-            (Some((limit_bytes, peak_bytes)), _, _) => Outcome::OutOfMemory { limit_bytes, peak_bytes },
-            (None, true, _) => Outcome::DiskFull { limit_bytes: disk_bytes },
-            (None, false, JobExit::Exited(code)) => Outcome::Exited { code },
-            (None, false, JobExit::Signalled(signal)) => Outcome::Signalled { signal },
-        },
     }
 }

@@ -30,6 +30,7 @@ mod stdin;
 mod supervise;
 mod system;
 mod upload;
+mod verdict;
 mod workspace;
 
 use std::net::IpAddr;
@@ -58,6 +59,8 @@ use crate::workspace::Workspaces;
 const CACHE_BYTES_MAX: u64 = 20 << 30;
 /// The share of the free disk that the cache may take, in percent.
 const CACHE_DISK_PERCENT: u64 = 10;
+/// Images that were pulled take at most this.
+const IMAGES_BYTES_MAX: u64 = 20 << 30;
 /// A runner that is told to stop leaves at the latest after this.
 const STOP_DEADLINE: Duration = Duration::from_secs(20);
 /// Variables that have no business on a worker (SEMANTICS section 7): a whole name, or how it begins.
@@ -98,6 +101,8 @@ pub struct Config {
     pub docker_socket: PathBuf,
     /// What isolates jobs that name no image. With `Docker` nothing runs here that is not in a container.
     pub sandbox: SandboxKind,
+    /// Images to pull before a job asks for them, where nothing runs outside of containers.
+    pub images_ahead: Vec<String>,
     /// Where uv may lie when it is not on `PATH`; looked for when it is needed.
     pub uv: Vec<PathBuf>,
     /// What jobs may reach.
@@ -186,6 +191,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Erro
         blocked,
         bwrap: config.bwrap.clone(),
         docker_socket: config.docker_socket.clone(),
+        images_bytes_max: IMAGES_BYTES_MAX,
         own_mounts: config.own_mounts,
     };
     let containers = Containers::new(sandbox_config.clone());
@@ -195,7 +201,11 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Erro
             let docker = sandbox::docker_answers(&config.docker_socket).await;
             (Room::open(sandbox, slots).map_err(folder)?, docker)
         }
-        SandboxKind::Docker => (containers.room().await?.clone(), true),
+        SandboxKind::Docker => {
+            let room = containers.room().await?.clone();
+            room.sandbox.pull_ahead(config.images_ahead.clone());
+            (room, true)
+        }
     };
     make_ahead(&room.workspaces, slots);
     let cache_bytes = CACHE_BYTES_MAX.min(machine.capacity.disk_bytes / 100 * CACHE_DISK_PERCENT);

@@ -69,6 +69,10 @@ pub(crate) fn describe(waiting: &Waiting) -> String {
         Waiting::Worker { workers_active: 0, .. } => {
             "there is no worker yet: one is starting; it runs there when its turn comes".to_owned()
         }
+        Waiting::Worker { lacks_docker: true, .. } => {
+            "it runs in a container image, and no worker has Docker; it starts when one has joined that has it"
+                .to_owned()
+        }
         Waiting::Worker { fits_a_worker: false, workers_provisioning: 0, .. } => {
             "no worker is large enough for what it asks; it starts when a larger one has joined".to_owned()
         }
@@ -101,6 +105,7 @@ mod tests {
             provisioning: 0,
             free: 1,
             fits: true,
+            no_docker: false,
             batch_limit: None,
             failure: None,
         };
@@ -111,6 +116,7 @@ mod tests {
             workers_provisioning: facts.provisioning,
             slots_free: facts.free,
             fits_a_worker: facts.fits,
+            lacks_docker: facts.no_docker,
             batch_limit: facts.batch_limit,
             last_failure: facts.failure.map(str::to_owned),
         })
@@ -122,6 +128,7 @@ mod tests {
         provisioning: u32,
         free: u32,
         fits: bool,
+        no_docker: bool,
         batch_limit: Option<u32>,
         failure: Option<&'static str>,
     }
@@ -135,6 +142,7 @@ mod tests {
             worker(|facts| facts.active = 0),
             worker(|facts| (facts.active, facts.failure) = (0, Some("bubblewrap is missing"))),
             worker(|facts| (facts.active, facts.provisioning) = (0, 1)),
+            worker(|facts| facts.no_docker = true),
             worker(|facts| facts.fits = false),
             worker(|facts| (facts.fits, facts.provisioning) = (false, 1)),
             worker(|facts| facts.free = 0),
@@ -150,6 +158,7 @@ mod tests {
         there is no worker yet; it starts when one has joined
         no worker can be started, which is tried again from time to time; the last one said: bubblewrap is missing
         there is no worker yet: one is starting; it runs there when its turn comes
+        it runs in a container image, and no worker has Docker; it starts when one has joined that has it
         no worker is large enough for what it asks; it starts when a larger one has joined
         no worker is large enough for what it asks: another is starting
         all places on 1 worker are taken; it is next

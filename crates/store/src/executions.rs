@@ -145,6 +145,8 @@ pub enum Waiting {
         slots_free: u32,
         /// True when some active worker's recorded capacity could hold it.
         fits_a_worker: bool,
+        /// True when it runs in a container image, and no active worker can.
+        lacks_docker: bool,
         /// The batch's limit, when its running executions have reached it.
         batch_limit: Option<u32>,
         /// What the newest worker said when it ended before it joined.
@@ -290,6 +292,7 @@ impl Store {
             workers_provisioning: count("workers_provisioning")?,
             slots_free: count("slots_free")?,
             fits_a_worker: row.try_get("fits_a_worker")?,
+            lacks_docker: row.try_get("lacks_docker")?,
             batch_limit: batch_limit.and_then(|limit| u32::try_from(limit).ok()),
             last_failure: row.try_get("last_failure")?,
         }))

@@ -34,7 +34,7 @@ impl ApiConfig {
 }
 
 /// `SHORT=IMAGE`, with commas between.
-fn images(text: &str) -> Result<Images, String> {
+pub(super) fn images(text: &str) -> Result<Images, String> {
     let mut listed = BTreeMap::new();
     for entry in text.split(',').map(str::trim).filter(|entry| !entry.is_empty()) {
         let (short, image) = entry.split_once('=').ok_or_else(|| format!("{entry:?} is not SHORT=IMAGE"))?;

@@ -2,8 +2,9 @@
 
 use std::path::PathBuf;
 
-use rgrid_core::runtime::SandboxKind;
+use rgrid_core::runtime::{Images, SandboxKind};
 
+use super::api::images;
 use super::{ConfigError, Settings};
 
 /// The settings of `rgrid runner`.
@@ -16,6 +17,7 @@ pub(crate) struct RunnerConfig {
     pub(crate) allow_private_addresses: bool,
     pub(crate) docker_socket: PathBuf,
     pub(crate) sandbox: SandboxKind,
+    pub(crate) images: Images,
 }
 
 impl RunnerConfig {
@@ -29,6 +31,7 @@ impl RunnerConfig {
             slots: settings.parsed("runner.slots", |text| text.parse::<u32>())?,
             docker_socket: settings.required("runner.docker_socket")?.into(),
             sandbox: settings.with_default("sandbox.kind", str::parse::<SandboxKind>)?,
+            images: settings.parsed("sandbox.images", images)?.unwrap_or(Images::Own),
             allow_private_addresses: settings
                 .with_default("runner.allow_private_addresses", |text| text.parse::<bool>())?,
         })

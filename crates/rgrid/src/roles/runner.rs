@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use nix::sys::prctl;
 use nix::sys::signal::Signal;
 use nix::sys::stat::{Mode, umask};
-use rgrid_core::runtime::SandboxKind;
+use rgrid_core::runtime::{Images, SandboxKind};
 use rgrid_runner::{JoinSource, NetworkPolicy};
 use tokio_util::sync::CancellationToken;
 
@@ -43,6 +43,10 @@ pub(crate) fn run(args: &RunnerArgs) -> ExitCode {
             docker_socket: config.docker_socket,
             // On the user's own machine containers are for who asks for an image.
             sandbox: if embedded { SandboxKind::Process } else { config.sandbox },
+            images_ahead: match config.images {
+                Images::Listed(listed) => listed.values().map(ToString::to_string).collect(),
+                Images::Own => Vec::new(),
+            },
             uv: uv(),
             own_mounts,
             network: NetworkPolicy {

@@ -84,6 +84,7 @@ fn a_runner_that_nobody_gives_a_token_leaves_when_its_input_ends() {
     let data = data.path().join("worker");
     let args = ["runner", "--api-url", "http://127.0.0.1:9", "--join-token-file", "-", "--data-folder"];
     let output = rgrid(&[&args[..], &[data.to_str().unwrap()]].concat())
+        .env("RGRID_SANDBOX", "process")
         .stdin(std::process::Stdio::null())
         .output()
         .unwrap();

@@ -19,7 +19,7 @@ mod probe;
 mod process;
 mod running;
 
-pub use docker::{SOCKET as DOCKER_SOCKET, docker_answers};
+pub use docker::{ImageInUse, SOCKET as DOCKER_SOCKET, docker_answers};
 pub use place::Place;
 #[doc(hidden)]
 pub use process::fuzzing;
@@ -123,6 +123,14 @@ impl Sandbox {
         }
     }
 
+    /// Pulls images ahead, while nobody waits for them; only in the docker sandbox.
+    pub fn pull_ahead(&self, names: Vec<String>) {
+        match self {
+            Self::Process(_) => {}
+            Self::Docker(docker) => docker.pull_ahead(names),
+        }
+    }
+
     /// Starts a job; returns when its program runs.
     ///
     /// # Errors
@@ -143,8 +151,8 @@ impl Sandbox {
     }
 }
 
-/// A container image that is here.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A container image that is here, and stays while this lives.
+#[derive(Debug)]
 pub struct ImageFound {
     /// The engine's name for exactly these bytes.
     pub id: String,
@@ -156,6 +164,8 @@ pub struct ImageFound {
     pub base_executable: PathBuf,
     /// Exact version, build, machine and C library, as it says them.
     pub build: String,
+    /// It is not removed while this lives.
+    pub in_use: ImageInUse,
 }
 
 /// One command to run, with everything it may see and use.
@@ -242,6 +252,8 @@ pub struct SandboxConfig {
     pub bwrap: Option<PathBuf>,
     /// Where the Docker Engine listens.
     pub docker_socket: PathBuf,
+    /// All images that were pulled may take so many bytes; then the least recently used go.
+    pub images_bytes_max: u64,
     /// What this process mounts is in a namespace of its own, see [`keep_mounts_to_itself`]: without it the disk of jobs
     /// is watched.
     pub own_mounts: bool,

@@ -48,7 +48,7 @@ pub(crate) fn engine() -> &'static Engine {
 }
 
 /// Where the image lies that the prerequisites of the tests have made.
-fn image() -> PathBuf {
+pub(crate) fn image() -> PathBuf {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/tools/images/debian.tar");
     assert!(file.exists(), "{} is not there: `cargo xtask test` makes it", file.display());
     file
@@ -127,6 +127,11 @@ impl Engine {
             docker(&self.socket, &["ps", "--all", "--no-trunc", "--format", "{{.Names}} {{.Status}}"]);
         assert!(done, "{said}");
         said.lines().filter(|line| line.contains(part)).map(|line| format!("{line}\n")).collect()
+    }
+
+    /// Whether it has an image of this name.
+    pub(crate) fn has_image(&self, name: &str) -> bool {
+        docker(&self.socket, &["image", "inspect", name]).0
     }
 
     /// The containers of a grid, its address given: name by id.

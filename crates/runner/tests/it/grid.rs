@@ -306,6 +306,7 @@ impl Runner {
             bwrap: None,
             docker_socket: crate::ground::docker_socket(),
             sandbox,
+            images_ahead: Vec::new(),
             uv: vec![crate::uv::path()],
             own_mounts: false,
             network: NetworkPolicy::default(),

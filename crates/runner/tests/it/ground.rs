@@ -97,6 +97,7 @@ impl Ground {
             blocked: Vec::new(),
             bwrap: None,
             docker_socket: rgrid_runner::sandbox::DOCKER_SOCKET.into(),
+            images_bytes_max: 0,
             // Of this test's world.
             own_mounts: Uid::effective().is_root(),
         };

@@ -8,7 +8,8 @@ use rgrid_api::outcome::OutcomeBody;
 
 use crate::engine::{IMAGE, engine};
 use crate::grid::{DEADLINE, Grid};
-use crate::ground::in_containers;
+use crate::ground::{Ground, in_containers};
+use crate::registry::registry;
 
 /// Scripts that must not be able to tell where they run.
 const SCRIPTS: &[&str] = &[
@@ -164,5 +165,43 @@ fn a_container_waits_for_the_next_job_and_runs_no_other() {
         let address = grid.address().to_owned();
         grid.stop().await;
         assert_eq!(engine().containers_of(&address), BTreeMap::new());
+    });
+}
+
+#[test]
+fn an_image_is_pulled_recorded_by_its_digest_and_removed_when_others_need_the_room() {
+    in_containers(async || {
+        let name = |tag: &str, registry: &str| format!("{registry}/debian:{tag}");
+        let registry = registry();
+        let grid = Grid::of_workers().await;
+        let pulled = name("first", &registry);
+        let script = grid
+            .script("import os\nprint(os.environ['TAG'])")
+            .with(|body| body.runtime = format!("image:{pulled}"));
+        let id = grid.submit(&script).await;
+        let ended = grid.end(&id).await;
+        assert_eq!(grid.log(&id, Stream::Stdout).await, "first\n", "{ended:?}");
+        let digest = ended.image.expect("it ran in an image");
+        assert!(digest.starts_with(&format!("{registry}/debian@sha256:")), "{digest}");
+        let attempts = grid.client.attempts(&id).await.unwrap().attempts;
+        assert_eq!(attempts[0].image.as_ref(), Some(&digest));
+        grid.stop().await;
+
+        // Room for none: only what is in use stays, and what others brought.
+        let ground = Ground::new(|config| config.images_bytes_max = 1).await;
+        let second = ground.sandbox.find_image(&name("second", &registry), true).await.unwrap();
+        let third = ground.sandbox.find_image(&name("third", &registry), true).await.unwrap();
+        drop(second);
+        drop(ground.sandbox.find_image(IMAGE, true).await.unwrap());
+        let gone = async {
+            while engine().has_image(&name("second", &registry)) {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(DEADLINE, gone).await.expect("the one that nobody uses goes");
+        let there = |image: &str| engine().has_image(image);
+        assert!(there(&name("third", &registry)) && there(&pulled) && there(IMAGE));
+        drop(third);
+        ground.close().await;
     });
 }

@@ -11,5 +11,6 @@ mod images;
 mod index;
 mod limits;
 mod network;
+mod registry;
 #[path = "../../../cli/tests/it/uv.rs"]
 mod uv;

@@ -23,6 +23,9 @@ select
             and w.memory_bytes >= coalesce(e.memory_bytes, 0) and w.disk_bytes >= coalesce(e.disk_bytes, 0)
     ) as fits_a_worker,
     (
+        e.runtime like 'image:%' and not exists (select from workers w where w.status = 'active' and w.docker)
+    ) as lacks_docker,
+    (
         select b.parallel
         from batches b
         where b.id = e.batch_id

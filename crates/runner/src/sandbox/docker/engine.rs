@@ -10,7 +10,7 @@ use bollard::errors::Error;
 use bollard::models::{ContainerCreateBody, ImageInspect};
 use bollard::query_parameters::{
     CreateContainerOptionsBuilder, CreateImageOptionsBuilder, ListContainersOptionsBuilder,
-    RemoveContainerOptionsBuilder, RenameContainerOptionsBuilder, StartContainerOptions,
+    RemoveContainerOptionsBuilder, RemoveImageOptions, RenameContainerOptionsBuilder, StartContainerOptions,
     WaitContainerOptionsBuilder,
 };
 use futures_util::StreamExt;
@@ -105,6 +105,18 @@ impl Engine {
             Ok(())
         };
         self.call(&format!("pull {name}"), PULL_DEADLINE, pull).await
+    }
+
+    /// Takes a name from an image, and removes it with its last one. False when a container still has it.
+    pub(super) async fn remove_image(&self, name: &str) -> Result<bool, SandboxError> {
+        let remove = async {
+            match self.docker.remove_image(name, None::<RemoveImageOptions>, None).await {
+                Err(Error::DockerResponseServerError { status_code: 404, .. }) | Ok(_) => Ok(true),
+                Err(Error::DockerResponseServerError { status_code: 409, .. }) => Ok(false),
+                Err(error) => Err(error),
+            }
+        };
+        self.call(&format!("remove the image {name}"), CALL_DEADLINE, remove).await
     }
 
     /// Makes a container; answers its id.

@@ -66,12 +66,7 @@ impl Image {
 pub(super) async fn ask(host: &Arc<Host>, image: &Image, name: &str) -> Result<Answer, SandboxError> {
     let folder = host.data_folder.join("sandbox").join("asking");
     let shape = Shape { image: image.id.clone(), user: NOBODY, limits: LIMITS };
-    let making = Making {
-        name: &format!("rgrid-asks-{}-{}", std::process::id(), host.instance.number()),
-        labels: &[],
-        binds: Vec::new(),
-        folder: &folder,
-    };
+    let making = Making { name: &host.name_to_ask(), labels: &[], binds: Vec::new(), folder: &folder };
     let system = || SandboxError::system("ask an image");
     let pipe = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC);
     let (answer, stdout) = pipe.map_err(io::Error::from).map_err(system())?;

@@ -24,6 +24,7 @@ use super::running::RunningJob;
 use super::{ImageFound, JobSpec, Place, SandboxConfig, SandboxError};
 use engine::Engine;
 use images::{Image, Images};
+use kept::Kept;
 use network::Networks;
 use slot::Slot;
 
@@ -33,6 +34,7 @@ mod engine;
 mod images;
 mod inside;
 mod job;
+mod kept;
 mod mounts;
 mod network;
 mod owner;
@@ -40,6 +42,7 @@ mod slot;
 mod waiting;
 
 pub use engine::SOCKET;
+pub use kept::ImageInUse;
 
 /// What starts the program inside.
 const LAUNCHER: &str = include_str!("launcher.py");
@@ -77,6 +80,8 @@ struct Host {
     /// What a container is given, it is given when it runs: that takes root.
     enters: bool,
     images: Images,
+    /// Those that were pulled.
+    kept: Arc<Kept>,
     /// One image is asked at a time.
     asking: Mutex<()>,
     ledger: Ledger,
@@ -117,6 +122,7 @@ impl Sandbox {
         let disks = disks.map_err(|why| tracing::info!(why, "the disk of containers is watched")).ok();
         let host = Host {
             images: Images::open(&folder),
+            kept: Kept::open(&folder, config.images_bytes_max),
             engine,
             data_folder: config.data_folder,
             instance,
@@ -168,18 +174,37 @@ impl Sandbox {
 
     /// Makes sure that an image is here; answers which it is now, and what its Python is.
     pub(super) async fn find_image(&self, name: &str, fetch: bool) -> Result<ImageFound, SandboxError> {
-        if fetch {
-            self.host.fetch(name).await?;
-        }
-        let image = self.host.image(name).await?;
-        let answer = self.host.ask(&image, name).await?;
+        let (image, in_use, answer) = self.host.find(name, fetch).await?;
         Ok(ImageFound {
+            in_use,
             resolved: image.resolved(),
             id: image.id,
             executable: answer.executable,
             base_executable: answer.base_executable,
             build: answer.build,
         })
+    }
+
+    /// Pulls images while nobody waits for them, as far as there is room for all.
+    pub(super) fn pull_ahead(&self, names: Vec<String>) {
+        let host = Arc::clone(&self.host);
+        self.host.tracker.clone().spawn(async move {
+            for name in names {
+                let pulling = async {
+                    if host.kept.too_many().is_empty() {
+                        host.find(&name, true).await?;
+                    }
+                    Ok::<(), SandboxError>(())
+                };
+                tokio::select! {
+                    pulled = pulling => if let Err(error) = pulled {
+                        // The job that needs it tries again, and says why it fails.
+                        tracing::warn!(%error, name, "an image could not be pulled ahead");
+                    },
+                    () = host.closing.cancelled() => return,
+                }
+            }
+        });
     }
 
     /// Starts a job; returns when its program runs.
@@ -211,8 +236,32 @@ impl Host {
         if self.engine.image(name).await?.is_none() {
             tracing::info!(name, "pulling an image");
             self.engine.pull(name).await?;
+            if let Some(found) = self.engine.image(name).await?
+                && let Some(id) = &found.id
+            {
+                let bytes = found.size.and_then(|bytes| u64::try_from(bytes).ok()).unwrap_or(0);
+                self.kept.note(name, id, bytes);
+            }
         }
         Ok(())
+    }
+
+    /// Makes sure that an image is here, pulled if it may be: which it is, held, and what it says of itself.
+    async fn find(
+        self: &Arc<Self>,
+        name: &str,
+        fetch: bool,
+    ) -> Result<(Image, ImageInUse, images::Answer), SandboxError> {
+        if fetch {
+            self.fetch(name).await?;
+        }
+        let image = self.image(name).await?;
+        let in_use = self.kept.hold(&image.id);
+        if fetch {
+            self.tracker.spawn(remove_images(Arc::clone(self)));
+        }
+        let answer = self.ask(&image, name).await?;
+        Ok((image, in_use, answer))
     }
 
     /// The image of this name.
@@ -258,9 +307,31 @@ impl Host {
         format!("rgrid-waits-{}-{}-{slot}-{number}", std::process::id(), self.instance.number())
     }
 
+    /// What a container is called that is asked what is in its image; each anew, for the engine gives the last one's name
+    /// free only when that is gone.
+    fn name_to_ask(&self) -> String {
+        let number = self.ahead.fetch_add(1, Ordering::Relaxed);
+        format!("rgrid-asks-{}-{}-{number}", std::process::id(), self.instance.number())
+    }
+
     /// The folder of a slot's small files.
     fn slot_folder(&self, slot: u32) -> PathBuf {
         self.data_folder.join("sandbox").join(format!("container-{slot}"))
+    }
+}
+
+/// Removes images that were pulled, until the rest is within the limit.
+async fn remove_images(host: Arc<Host>) {
+    for name in host.kept.too_many() {
+        match host.engine.remove_image(&name).await {
+            Ok(true) => {
+                tracing::info!(name, "an image is removed: those that were pulled take too much of the disk");
+                host.kept.forget(&name);
+            }
+            // A container that waits has it, or somebody else's.
+            Ok(false) => tracing::debug!(name, "an image stays for now"),
+            Err(error) => tracing::warn!(%error, name, "an image cannot be removed"),
+        }
     }
 }
 

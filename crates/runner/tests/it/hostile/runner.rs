@@ -25,6 +25,7 @@ pub(crate) fn run(data_folder: PathBuf, marker: OsString, engine: &[OsString]) -
             blocked: Vec::new(),
             bwrap: None,
             docker_socket: engine.first().map_or_else(PathBuf::new, PathBuf::from),
+            images_bytes_max: 0,
             own_mounts,
         };
         let sandbox = match engine {
