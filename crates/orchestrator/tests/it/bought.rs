@@ -58,7 +58,7 @@ impl Market {
         Self { grid, stand, id }
     }
 
-    fn provider(&self) -> Hetzner {
+    pub(crate) fn provider(&self, ssh_public_key: Option<String>) -> Hetzner {
         Hetzner::new(hetzner::Config {
             endpoint: self.stand.endpoint(),
             token: Token::new(self.stand.token()),
@@ -69,6 +69,7 @@ impl Market {
             ipv6: true,
             network: None,
             ssh_keys: Vec::new(),
+            ssh_public_key,
             boot: Boot { api_url: "https://grid.example.com".to_owned(), binary_sha256: "ab".repeat(32) },
             probe: Duration::from_millis(500),
         })
@@ -81,6 +82,16 @@ impl Market {
 
     pub(crate) fn buyer_with(
         &self,
+        holder: &str,
+        spending: Spending,
+        change: impl FnOnce(&mut FleetPolicy),
+    ) -> Buyer {
+        self.buyer_of(self.provider(None), holder, spending, change)
+    }
+
+    pub(crate) fn buyer_of(
+        &self,
+        provider: Hetzner,
         holder: &str,
         spending: Spending,
         change: impl FnOnce(&mut FleetPolicy),
@@ -104,7 +115,7 @@ impl Market {
             period: Period { list: Duration::from_millis(100), catalog: Duration::from_secs(60) },
         };
         let shutdown = CancellationToken::new();
-        let task = tokio::spawn(run(config, self.grid.store.clone(), self.provider(), shutdown.clone()));
+        let task = tokio::spawn(run(config, self.grid.store.clone(), provider, shutdown.clone()));
         Buyer { shutdown, task }
     }
 

@@ -5,4 +5,5 @@ mod bought;
 mod local;
 mod misfortunes;
 mod rounds;
+mod ssh_key;
 mod stage;

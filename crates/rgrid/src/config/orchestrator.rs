@@ -1,5 +1,6 @@
 //! What `rgrid orchestrator` is told, the switch that lets it spend money before all.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use rgrid_core::fleet::ServerPolicy;
@@ -42,6 +43,8 @@ pub(crate) struct HetznerConfig {
     pub(crate) ipv6: bool,
     pub(crate) network: Option<u64>,
     pub(crate) ssh_keys: Vec<String>,
+    /// The operator's private key; its public half lies beside it.
+    pub(crate) ssh_key_path: Option<PathBuf>,
 }
 
 impl OrchestratorConfig {
@@ -88,6 +91,7 @@ impl HetznerConfig {
             ipv6: settings.with_default("hetzner.public_ipv6", store::switch)?,
             network: settings.parsed("hetzner.network_id", |text| text.parse::<u64>())?,
             ssh_keys: list(settings, "hetzner.ssh_keys"),
+            ssh_key_path: settings.text("hetzner.ssh_key_path").map(PathBuf::from),
         }))
     }
 }

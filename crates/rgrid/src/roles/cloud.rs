@@ -52,7 +52,7 @@ async fn carry_out(args: &CloudArgs) -> anyhow::Result<bool> {
 
 /// Every billed server of this grid and its owner. False when one has none.
 async fn audit(store: &Store, hetzner: &HetznerConfig) -> anyhow::Result<bool> {
-    let provider = super::orchestrator::provider(hetzner, store, String::new()).await?;
+    let provider = super::orchestrator::provider(hetzner, store, String::new(), None).await?;
     let listing = provider.list(&[]).await?;
     let rows = store.servers().await?;
     let now = provider.now();

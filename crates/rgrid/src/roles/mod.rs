@@ -9,6 +9,7 @@ pub(crate) mod migrate;
 pub(crate) mod orchestrator;
 pub(crate) mod runner;
 pub(crate) mod simulate;
+mod ssh_key;
 pub(crate) mod up;
 
 use std::io::Write as _;

@@ -34,7 +34,7 @@ async fn serve(config: OrchestratorConfig, shutdown: CancellationToken) -> anyho
     match &config.hetzner {
         Some(hetzner) => {
             let api_url = config.public_url.clone().unwrap_or_default();
-            let cloud = provider(hetzner, &store, api_url).await?;
+            let cloud = provider(hetzner, &store, api_url, public_key(hetzner).await).await?;
             keep(&config, spending, &store, cloud, Backing::Server, shutdown).await?;
         }
         None => {
@@ -75,7 +75,29 @@ fn spending(config: &OrchestratorConfig) -> Spending {
         (config::Spending::On, Some(_), None) => {
             off("RGRID_PUBLIC_URL is not set, so that no server could reach this grid")
         }
+        (config::Spending::On, Some(hetzner), _)
+            if !hetzner.ipv4 && !hetzner.ipv6 && hetzner.network.is_none() =>
+        {
+            off(
+                "RGRID_PUBLIC_IPV4 and RGRID_PUBLIC_IPV6 are off, and RGRID_NETWORK_ID is not set: a server needs an address",
+            )
+        }
         (config::Spending::On, Some(_), Some(_)) => Spending::On,
+    }
+}
+
+/// The public half of the operator's key pair, if one is named and can be had: work does not wait for it.
+async fn public_key(config: &HetznerConfig) -> Option<String> {
+    let path = config.ssh_key_path.clone()?;
+    let asked = path.clone();
+    let read = tokio::task::spawn_blocking(move || super::ssh_key::public_half(&asked)).await;
+    match read.map_err(anyhow::Error::from).and_then(|public| public) {
+        Ok(public) => Some(public),
+        Err(error) => {
+            let error = format!("{error:#}");
+            tracing::error!(path = %path.display(), error, "HETZNER_SSH_KEY_PATH: servers get no key of yours");
+            None
+        }
     }
 }
 
@@ -84,6 +106,7 @@ pub(super) async fn provider(
     config: &HetznerConfig,
     store: &Store,
     api_url: String,
+    ssh_public_key: Option<String>,
 ) -> anyhow::Result<Hetzner> {
     let program = tokio::task::spawn_blocking(|| std::fs::read("/proc/self/exe"));
     let program = program.await?.context("this program cannot read itself")?;
@@ -99,6 +122,7 @@ pub(super) async fn provider(
         ipv6: config.ipv6,
         network: config.network,
         ssh_keys: config.ssh_keys.clone(),
+        ssh_public_key,
         boot: Boot { api_url, binary_sha256: digest.to_string() },
         probe: hetzner::PROBE,
     })?)

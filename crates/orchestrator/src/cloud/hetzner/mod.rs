@@ -6,10 +6,12 @@ mod budget;
 mod call;
 mod catalog;
 mod failure;
+mod ssh_key;
 mod token;
 mod wire;
 
 use std::collections::BTreeMap;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use rgrid_core::Timestamp;
@@ -68,6 +70,8 @@ pub struct Config {
     pub network: Option<u64>,
     /// The public keys that open them, by name or id.
     pub ssh_keys: Vec<String>,
+    /// One more, as a line of OpenSSH, which the provider learns before the first server.
+    pub ssh_public_key: Option<String>,
     /// How they become workers.
     pub boot: Boot,
     /// When too few calls seem to be left for one of a kind, one is made this often all the same: its answer tells.
@@ -79,6 +83,8 @@ pub struct Config {
 pub struct Hetzner {
     config: Config,
     api: Api,
+    /// What the provider calls the operator's key, once that is known.
+    key: Mutex<Option<String>>,
 }
 
 impl Hetzner {
@@ -94,7 +100,7 @@ impl Hetzner {
                 words: config.token.redact(&error.to_string()),
             }
         })?;
-        Ok(Self { config, api })
+        Ok(Self { config, api, key: Mutex::default() })
     }
 
     /// The labels of a server of ours.
@@ -149,7 +155,7 @@ impl Hetzner {
         }
     }
 
-    fn order(&self, wish: &Wish) -> Result<(String, serde_json::Value), Error> {
+    fn order(&self, wish: &Wish, key: Option<String>) -> Result<(String, serde_json::Value), Error> {
         let Some(server) = &wish.server else {
             let words = "no type was named".to_owned();
             return Err(Error::Provider { call: "a create", failure: Failure::Refused, words });
@@ -167,8 +173,10 @@ impl Hetzner {
         if let Some(network) = self.config.network {
             body["networks"] = json!([network]);
         }
-        if !self.config.ssh_keys.is_empty() {
-            body["ssh_keys"] = json!(self.config.ssh_keys);
+        let mut keys = self.config.ssh_keys.clone();
+        keys.extend(key.filter(|key| !keys.contains(key)));
+        if !keys.is_empty() {
+            body["ssh_keys"] = json!(keys);
         }
         Ok((server.name.clone(), body))
     }
@@ -232,7 +240,7 @@ impl Cloud for Hetzner {
     /// Nothing is repeated blindly: when the answer does not say whether there is a server now, it is looked for by its
     /// name, and only when there is none it is asked for once more. It has one name, so there is one at most.
     async fn create(&self, wish: &Wish) -> Result<Option<Server>, Error> {
-        let (name, body) = self.order(wish)?;
+        let (name, body) = self.order(wish, self.key_name().await?)?;
         let mut sent = 0;
         loop {
             sent += 1;
@@ -261,6 +269,7 @@ impl Cloud for Hetzner {
                     | Failure::Refused,
                 )
                 | None => {
+                    self.forget_key();
                     // The one before may have been carried out all the same.
                     return if sent > 1 { Err(ambiguous(failed)) } else { Err(failed) };
                 }

@@ -18,6 +18,7 @@ fn hetzner() -> Hetzner {
         ipv6: true,
         network: None,
         ssh_keys: Vec::new(),
+        ssh_public_key: None,
         boot: Boot { api_url: "https://grid.example.com".to_owned(), binary_sha256: "ab".repeat(32) },
         probe: PROBE,
     })
@@ -157,7 +158,7 @@ fn an_error_is_read_whatever_it_looks_like() {
 #[test]
 fn user_data_holds_one_secret_and_is_small() {
     let hetzner = hetzner();
-    let (name, body) = hetzner.order(&wish()).unwrap();
+    let (name, body) = hetzner.order(&wish(), None).unwrap();
     assert_eq!(name, server_name(wish().server.unwrap().intent));
     let data = body["user_data"].as_str().unwrap();
     assert!(data.len() < 8 << 10, "{}", data.len());
@@ -165,5 +166,24 @@ fn user_data_holds_one_secret_and_is_small() {
     assert_eq!(data.matches("rgj_secret").count(), 1);
     assert!(!data.contains(&"a".repeat(64)), "never the provider's token");
     assert!(data.contains(&format!("https://grid.example.com/api/v1/binaries/{}", "ab".repeat(32))));
-    assert!(!data.contains('@'), "every place was filled in");
+    assert!(!data.contains("@API_URL@") && !data.contains("@SHA256@"), "every place was filled in");
+}
+
+#[test]
+fn a_server_may_have_ipv6_alone_or_only_a_private_network() {
+    let ordered = |ipv4, ipv6, network| {
+        let mut hetzner = hetzner();
+        (hetzner.config.ipv4, hetzner.config.ipv6, hetzner.config.network) = (ipv4, ipv6, network);
+        hetzner.order(&wish(), None).unwrap().1
+    };
+    let usual = ordered(true, true, None);
+    let newer = ordered(false, true, None);
+    assert_eq!(newer["public_net"], json!({"enable_ipv4": false, "enable_ipv6": true}));
+    assert_eq!(newer.get("networks"), None);
+    let private = ordered(false, false, Some(4711));
+    assert_eq!(private["public_net"], json!({"enable_ipv4": false, "enable_ipv6": false}));
+    assert_eq!(private["networks"], json!([4711]));
+    for other in [&newer, &private] {
+        assert_eq!(other["user_data"], usual["user_data"], "one text boots them all");
+    }
 }

@@ -54,6 +54,28 @@ pub(super) struct Servers {
     pub(super) meta: Option<Meta>,
 }
 
+/// A public key that the provider knows.
+#[derive(Debug, Deserialize)]
+pub(super) struct SshKey {
+    #[serde(default, deserialize_with = "lenient")]
+    pub(super) name: Option<String>,
+    #[serde(default, deserialize_with = "lenient")]
+    pub(super) public_key: Option<String>,
+}
+
+/// A page of them.
+#[derive(Debug, Deserialize)]
+pub(super) struct SshKeys {
+    #[serde(default, deserialize_with = "readable")]
+    pub(super) ssh_keys: Vec<SshKey>,
+    #[serde(default, deserialize_with = "lenient")]
+    pub(super) meta: Option<Meta>,
+}
+
+/// The answer to a new one, of which nothing need be read.
+#[derive(Debug, Deserialize)]
+pub(super) struct OneSshKey {}
+
 /// Where a page stands.
 #[derive(Debug, Default, Deserialize)]
 pub(super) struct Meta {
