@@ -41,11 +41,13 @@ use std::time::Duration;
 use rgrid_api::client::{Client, ClientError};
 use rgrid_api::workers::Join;
 use rgrid_core::runtime::SandboxKind;
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::blob_cache::BlobCache;
 use crate::environments::Environments;
+use crate::environments::uv::Uv;
 use crate::held::{Holdings, NotTaken};
 use crate::inputs::Flights;
 use crate::interpreter::Interpreters;
@@ -80,6 +82,9 @@ pub enum JoinSource {
     Joined,
 }
 
+/// Asks for uv to be fetched. Whoever does so answers when it has been tried, however that went.
+pub type FetchUv = mpsc::Sender<oneshot::Sender<()>>;
+
 /// What a runner is told.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -105,6 +110,8 @@ pub struct Config {
     pub images_ahead: Vec<String>,
     /// Where uv may lie when it is not on `PATH`; looked for when it is needed.
     pub uv: Vec<PathBuf>,
+    /// Who fetches uv to one of these places when it is needed and nowhere.
+    pub fetch_uv: Option<FetchUv>,
     /// What jobs may reach.
     pub network: NetworkPolicy,
     /// This process began with [`sandbox::keep_mounts_to_itself`], and was let.
@@ -210,8 +217,8 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Erro
     make_ahead(&room.workspaces, slots);
     let cache_bytes = CACHE_BYTES_MAX.min(machine.capacity.disk_bytes / 100 * CACHE_DISK_PERCENT);
     let cache = BlobCache::open(&config.data_folder.join("cache"), cache_bytes).map_err(folder)?;
-    let environments =
-        Environments::open(&config.data_folder, machine.capacity.disk_bytes, config.uv.clone());
+    let uv = Uv::new(config.uv.clone(), config.fetch_uv.clone());
+    let environments = Environments::open(&config.data_folder, machine.capacity.disk_bytes, uv);
     let environments = Arc::new(environments.map_err(folder)?);
     let identity = identity::establish(
         &config.data_folder,

@@ -7,8 +7,10 @@ use anyhow::Context as _;
 use nix::sys::prctl;
 use nix::sys::signal::Signal;
 use nix::sys::stat::{Mode, umask};
+use rgrid_cli::Audience;
 use rgrid_core::runtime::{Images, SandboxKind};
 use rgrid_runner::{JoinSource, NetworkPolicy};
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::command_line::RunnerArgs;
@@ -48,6 +50,7 @@ pub(crate) fn run(args: &RunnerArgs) -> ExitCode {
                 Images::Own => Vec::new(),
             },
             uv: uv(),
+            fetch_uv: None,
             own_mounts,
             network: NetworkPolicy {
                 allow_private_ranges: config.allow_private_addresses,
@@ -58,7 +61,13 @@ pub(crate) fn run(args: &RunnerArgs) -> ExitCode {
     super::serve(&args.service, args.flags(), configure, serve)
 }
 
-async fn serve(config: rgrid_runner::Config, shutdown: CancellationToken) -> anyhow::Result<()> {
+async fn serve(mut config: rgrid_runner::Config, shutdown: CancellationToken) -> anyhow::Result<()> {
+    // On a person's own machine the command that locks packages has fetched it already.
+    if !config.embedded {
+        let (fetch, wanted) = mpsc::channel(1);
+        config.fetch_uv = Some(fetch);
+        tokio::spawn(fetch_uv(wanted));
+    }
     Ok(rgrid_runner::run(config, shutdown).await?)
 }
 
@@ -72,6 +81,41 @@ fn bubblewrap() -> Option<PathBuf> {
 /// Where uv lies when a command has fetched it, or when it came with this program.
 fn uv() -> Vec<PathBuf> {
     Home::locate().map(|home| tools::uv_places(&home)).unwrap_or_default()
+}
+
+/// Fetches uv whenever somebody asks, as a worker that was just bought has none.
+async fn fetch_uv(mut wanted: mpsc::Receiver<oneshot::Sender<()>>) {
+    while let Some(tried) = wanted.recv().await {
+        let fetch = || {
+            let fetched = async { tools::uv(&Home::locate()?, &Journal).await };
+            tokio::runtime::Handle::current().block_on(fetched)
+        };
+        match tokio::task::spawn_blocking(fetch)
+            .await
+            .map_err(anyhow::Error::from)
+            .and_then(|fetched| fetched)
+        {
+            Ok(program) => tracing::info!(program = %program.display(), "uv was fetched"),
+            Err(error) => tracing::warn!(error = format!("{error:#}"), "no uv for packages"),
+        }
+        // Whoever asked may have given up.
+        let _ = tried.send(());
+    }
+}
+
+/// Nobody watches a worker while it fetches.
+struct Journal;
+
+impl Audience for Journal {
+    fn say(&self, sentence: &str) {
+        tracing::info!("{sentence}");
+    }
+
+    fn transfer(&self, _verb: &'static str, _total_bytes: u64) {}
+
+    fn advance(&self, _bytes: u64) {}
+
+    fn clear(&self) {}
 }
 
 /// Ends with the daemon that started us, however that ends: without its API there is nobody to work for. Jobs end

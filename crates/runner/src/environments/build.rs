@@ -8,7 +8,6 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use nix::unistd::{Gid, Uid};
 use rgrid_api::dependencies::DependenciesBody;
@@ -19,6 +18,7 @@ use rgrid_core::limits::{BUILD_MESSAGE_BYTES_MAX, ENVIRONMENT_BUILD};
 use rgrid_core::submission::Sha256;
 use tokio::sync::watch;
 
+use super::uv::NoUv;
 use super::{BUILDING, CACHE, Environments, PYTHON, key};
 use crate::blob_cache::BlobCache;
 use crate::interpreter::Interpreter;
@@ -29,8 +29,6 @@ use crate::workspace::{HOME, Workspace};
 const UV: &str = "/rgrid/bin/uv";
 const CACHE_INSIDE: &str = "/rgrid/cache";
 const NETRC: &str = "/rgrid/netrc";
-/// uv says its version within this.
-const ASK_DEADLINE: Duration = Duration::from_secs(20);
 /// Downloads and builds need processes of their own, however few the job gets.
 const PROCESSES_MIN: u32 = 256;
 /// What is run by the interpreter, for an image need not have a shell.
@@ -60,8 +58,8 @@ pub(crate) enum BuildError {
     #[error("{0}")]
     Failed(String),
     /// This worker has no uv.
-    #[error("uv, which installs packages, is not on this worker; install it there: pip install uv")]
-    NoUv,
+    #[error(transparent)]
+    NoUv(#[from] NoUv),
     /// The sandbox could not be had.
     #[error("the packages cannot be installed")]
     Sandbox(#[from] SandboxError),
@@ -98,36 +96,11 @@ impl Drop for Building {
 }
 
 impl Environments {
-    /// uv and its version.
-    pub(crate) async fn uv(&self) -> Result<&(PathBuf, String), BuildError> {
-        self.uv_version
-            .get_or_try_init(|| async {
-                let path = std::env::var_os("PATH").unwrap_or_default();
-                let candidates = std::env::split_paths(&path).map(|folder| folder.join("uv"));
-                let program = candidates
-                    .chain(self.uv.iter().cloned())
-                    .find(|file| file.is_file())
-                    .ok_or(BuildError::NoUv)?;
-                let asked = tokio::process::Command::new(&program)
-                    .arg("--version")
-                    .stdin(std::process::Stdio::null())
-                    .kill_on_drop(true)
-                    .output();
-                let answer = tokio::time::timeout(ASK_DEADLINE, asked)
-                    .await
-                    .map_err(|_| BuildError::NoUv)?
-                    .map_err(|_| BuildError::NoUv)?;
-                let version = String::from_utf8_lossy(&answer.stdout).trim().to_owned();
-                if version.is_empty() { Err(BuildError::NoUv) } else { Ok((program, version)) }
-            })
-            .await
-    }
-
     /// Builds the environment of `key` and keeps it.
     pub(crate) async fn build(&self, builder: Builder<'_>, key: Sha256) -> Result<(), BuildError> {
         static NUMBERS: AtomicU64 = AtomicU64::new(0);
         let account_folder = self.of_account(&builder.lease.account_id)?;
-        let (uv, _) = self.uv().await?;
+        let (uv, _) = self.uv.program().await?;
         let owner = builder.sandbox.job_uid(builder.slot);
         let installed_before = builder.installed_before();
         let name = format!("{BUILDING}{}", NUMBERS.fetch_add(1, Ordering::Relaxed));

@@ -2,7 +2,7 @@
 //! through the grid's objects.
 //!
 //! Here is what is kept, and in which order it is looked for. What decides an environment is in `key`, how one is built
-//! in `build`, how it travels in `packed`.
+//! in `build`, how it travels in `packed`, who installs it in `uv`.
 
 use std::collections::HashMap;
 use std::fs;
@@ -12,12 +12,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use rgrid_core::submission::Sha256;
 
+use self::uv::Uv;
 use crate::remove::remove_tree;
 
 pub(crate) mod build;
 pub(crate) mod key;
 pub(crate) mod obtain;
 mod packed;
+pub(crate) mod uv;
 
 /// Where the interpreter of an environment lies inside.
 pub(crate) const PYTHON: &str = "/rgrid/env/bin/python";
@@ -36,8 +38,7 @@ const SIZE: &str = "size";
 pub(crate) struct Environments {
     folder: PathBuf,
     bytes_max: u64,
-    uv: Vec<PathBuf>,
-    uv_version: tokio::sync::OnceCell<(PathBuf, String)>,
+    uv: Uv,
     in_use: Mutex<HashMap<PathBuf, u32>>,
     flights: Mutex<HashMap<PathBuf, Arc<tokio::sync::Mutex<()>>>>,
 }
@@ -68,8 +69,8 @@ impl Drop for InUse {
 }
 
 impl Environments {
-    /// Starts with what is kept below the data folder. `uv` are the places where uv may lie, besides `PATH`.
-    pub(crate) fn open(data_folder: &Path, disk_bytes: u64, uv: Vec<PathBuf>) -> std::io::Result<Self> {
+    /// Starts with what is kept below the data folder.
+    pub(crate) fn open(data_folder: &Path, disk_bytes: u64, uv: Uv) -> std::io::Result<Self> {
         let folder = data_folder.join("environments");
         // Others may pass, for the users of jobs must; the runner's folder above is closed to everybody else.
         fs::DirBuilder::new().recursive(true).mode(0o711).create(&folder)?;
@@ -86,7 +87,6 @@ impl Environments {
             folder,
             bytes_max: KEPT_BYTES_MAX.min(disk_bytes / 100 * KEPT_DISK_PERCENT),
             uv,
-            uv_version: tokio::sync::OnceCell::new(),
             in_use: Mutex::default(),
             flights: Mutex::default(),
         })
@@ -210,7 +210,7 @@ mod tests {
     #[test]
     fn the_least_recently_used_one_goes_first_and_one_in_use_never() {
         let data = tempfile::tempdir().unwrap();
-        let mut environments = Environments::open(data.path(), 0, Vec::new()).unwrap();
+        let mut environments = Environments::open(data.path(), 0, Uv::default()).unwrap();
         environments.bytes_max = 250_000;
         let environments = Arc::new(environments);
         let account = environments.of_account("account_a").unwrap();
@@ -239,7 +239,7 @@ mod tests {
         let data = tempfile::tempdir().unwrap();
         let account = data.path().join("environments/account_a");
         made(&account, "build-7", 10);
-        let environments = Arc::new(Environments::open(data.path(), 1 << 40, Vec::new()).unwrap());
+        let environments = Arc::new(Environments::open(data.path(), 1 << 40, Uv::default()).unwrap());
         assert!(!account.join("build-7").exists());
         assert!(environments.kept("account_a", Sha256([7; 32])).is_none());
     }

@@ -75,7 +75,7 @@ pub(crate) async fn obtain(
     (began, sandbox): (&Began, &Sandbox),
 ) -> Result<Obtained, ObtainError> {
     let environments = &bench.environments;
-    let (_, uv_version) = environments.uv().await?;
+    let (_, uv_version) = environments.uv.program().await.map_err(BuildError::NoUv)?;
     let key = key::of(lease, wanted, base, uv_version).ok_or(ObtainError::NoLock)?;
     let account = lease.account_id.as_str();
     if let Some(in_use) = environments.kept(account, key) {

@@ -308,6 +308,7 @@ impl Runner {
             sandbox,
             images_ahead: Vec::new(),
             uv: vec![crate::uv::path()],
+            fetch_uv: None,
             own_mounts: false,
             network: NetworkPolicy::default(),
         };
