@@ -3,6 +3,7 @@
 
 mod bought;
 mod local;
+mod metadata;
 mod misfortunes;
 mod rounds;
 mod ssh_key;

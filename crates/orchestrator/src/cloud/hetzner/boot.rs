@@ -10,11 +10,13 @@ pub struct Boot {
     pub binary_sha256: String,
 }
 
-/// The unit. Its two conditions come first: the metadata service is closed to everybody but root, and that is seen to
-/// be so; else the runner does not start, and the server is given up as one that never joined.
+/// The unit. Its condition comes first: the metadata service is closed to everybody but root, and seen to be so; else
+/// the runner does not start, and the server is given up as one that never joined.
 const UNIT: &str = include_str!("rgrid-runner.service");
-/// Closes the metadata service.
-const CLOSE_METADATA: &str = include_str!("close-metadata.nft");
+/// Closes the metadata service, and sees that it is closed.
+const CLOSE_METADATA: &str = include_str!("close-metadata.sh");
+/// What it drops.
+const METADATA_RULES: &str = include_str!("close-metadata.nft");
 /// Fetches the program, checks it by its hash, and starts the unit.
 const START: &str = include_str!("start.sh");
 
@@ -24,7 +26,8 @@ impl Boot {
         let start = START.replace("@API_URL@", &self.api_url).replace("@SHA256@", &self.binary_sha256);
         let files = [
             ("/run/rgrid/join-token", "0600", join_token),
-            ("/etc/rgrid/close-metadata.nft", "0644", CLOSE_METADATA),
+            ("/etc/rgrid/close-metadata.sh", "0755", CLOSE_METADATA),
+            ("/etc/rgrid/close-metadata.nft", "0644", METADATA_RULES),
             ("/etc/systemd/system/rgrid-runner.service", "0644", UNIT),
             ("/etc/rgrid/runner.env", "0644", &format!("RGRID_API_URL={}\n", self.api_url)),
             ("/etc/rgrid/start.sh", "0755", &start),

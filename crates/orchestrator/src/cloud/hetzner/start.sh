@@ -1,9 +1,9 @@
 #!/bin/sh
 # Makes a worker of this server. What fails is tried again for ten minutes; after that the grid has given it up.
 set -u
-tools='bubblewrap nftables curl'
+tools='bubblewrap nftables iproute2 curl'
 for try in $(seq 120); do
-  if ! { command -v bwrap && command -v nft && command -v curl; } >/dev/null; then
+  if ! { command -v bwrap && command -v nft && command -v ip && command -v curl; } >/dev/null; then
     DEBIAN_FRONTEND=noninteractive apt-get update -q && apt-get install -qy --no-install-recommends $tools || { sleep 5; continue; }
   fi
   curl -fsS --connect-timeout 5 -m 120 -o /usr/local/bin/rgrid.new '@API_URL@/api/v1/binaries/@SHA256@' \
