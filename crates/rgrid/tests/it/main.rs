@@ -3,7 +3,11 @@
 
 mod document;
 mod embedded;
+// The stand-in's own. It uses nix and tempfile.
+#[path = "../../../hetzner-sim/tests/it/engine.rs"]
+mod engine;
 mod files;
+mod first_server;
 mod grid;
 mod hints;
 mod hostile;

@@ -49,8 +49,8 @@ pub(crate) struct ServerGrid {
     pub(crate) database: TestDatabase,
     key: String,
     workers: AtomicU32,
-    /// Where objects lie, as the environment says it.
-    objects: Vec<(&'static str, String)>,
+    /// What its own roles are told besides, as the environment says it; where objects lie before all.
+    pub(crate) settings: Vec<(&'static str, String)>,
 }
 
 impl ServerGrid {
@@ -60,15 +60,15 @@ impl ServerGrid {
     }
 
     /// The same, with objects elsewhere than in a folder of its own.
-    pub(crate) async fn on(objects: Vec<(&'static str, String)>) -> Self {
+    pub(crate) async fn on(settings: Vec<(&'static str, String)>) -> Self {
         let folder = tempfile::Builder::new().prefix("rgrid-it-server-").tempdir().unwrap();
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
         fs::create_dir(folder.path().join("work")).unwrap();
         let database = rgrid_store::testing::database().await;
-        let mut grid = Self { folder, database, key: String::new(), workers: AtomicU32::new(0), objects };
-        if grid.objects.is_empty() {
+        let mut grid = Self { folder, database, key: String::new(), workers: AtomicU32::new(0), settings };
+        if grid.settings.is_empty() {
             let folder = grid.database.folder().join("objects").display().to_string();
-            grid.objects.push(("RGRID_OBJECTS_FOLDER", folder));
+            grid.settings.push(("RGRID_OBJECTS_FOLDER", folder));
         }
         grid.key = grid.admin(&["key", "tests"]);
         grid
@@ -93,7 +93,7 @@ impl ServerGrid {
         let mut command = self.command(args);
         command
             .env("DATABASE_URL", &self.database.url)
-            .envs(self.objects.iter().map(|(name, value)| (name, value)))
+            .envs(self.settings.iter().map(|(name, value)| (name, value)))
             .env("RGRID_VAULT_KEY_FILE", self.database.folder().join("vault.key"));
         command
     }
