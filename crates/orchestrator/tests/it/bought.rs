@@ -7,6 +7,7 @@ use hetzner_sim::{Deed, Effect, Fault, Matching, Options, Pace, Stand};
 use rgrid_core::execution::Status;
 use rgrid_core::fleet::{Backing, FleetPolicy, ServerPolicy};
 use rgrid_core::id::{ExecutionId, GridId, IntentId, WorkerId};
+use rgrid_core::runtime::SandboxKind;
 use rgrid_core::worker::{Capacity, WorkerStatus};
 use rgrid_orchestrator::cloud::hetzner::{self, Boot, Hetzner, Token};
 use rgrid_orchestrator::{Config, Period, Spending, run};
@@ -70,7 +71,12 @@ impl Market {
             network: None,
             ssh_keys: Vec::new(),
             ssh_public_key,
-            boot: Boot { api_url: "https://grid.example.com".to_owned(), binary_sha256: "ab".repeat(32) },
+            boot: Boot {
+                api_url: "https://grid.example.com".to_owned(),
+                binary_sha256: "ab".repeat(32),
+                sandbox: SandboxKind::Process,
+                images: Vec::new(),
+            },
             probe: Duration::from_millis(500),
         })
         .unwrap()

@@ -6,9 +6,11 @@ use std::time::Duration;
 use rgrid_core::fleet::ServerPolicy;
 use rgrid_core::money::{Micros, Price};
 use rgrid_core::quantity::parse_duration;
+use rgrid_core::runtime::{Images, SandboxKind};
 use rgrid_orchestrator::cloud::hetzner::Token;
 use rgrid_store::StoreConfig;
 
+use super::api::images;
 use super::{ConfigError, Settings, Source, store};
 
 /// Whether anything may be created, changed or deleted at a provider.
@@ -45,6 +47,9 @@ pub(crate) struct HetznerConfig {
     pub(crate) ssh_keys: Vec<String>,
     /// The operator's private key; its public half lies beside it.
     pub(crate) ssh_key_path: Option<PathBuf>,
+    /// What isolates scripts on its servers, and the grid's images.
+    pub(crate) sandbox: SandboxKind,
+    pub(crate) images: Images,
 }
 
 impl OrchestratorConfig {
@@ -91,6 +96,8 @@ impl HetznerConfig {
             ipv6: settings.with_default("hetzner.public_ipv6", store::switch)?,
             network: settings.parsed("hetzner.network_id", |text| text.parse::<u64>())?,
             ssh_keys: list(settings, "hetzner.ssh_keys"),
+            sandbox: settings.with_default("sandbox.kind", str::parse::<SandboxKind>)?,
+            images: settings.parsed("sandbox.images", images)?.unwrap_or(Images::Own),
             ssh_key_path: settings.text("hetzner.ssh_key_path").map(PathBuf::from),
         }))
     }

@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use rgrid_core::fleet::{Backing, FleetPolicy};
 use rgrid_core::limits;
+use rgrid_core::runtime::Images;
 use rgrid_core::worker::Capacity;
 use rgrid_orchestrator::cloud::Cloud;
 use rgrid_orchestrator::cloud::hetzner::{self, Boot, Hetzner};
@@ -123,7 +124,17 @@ pub(super) async fn provider(
         network: config.network,
         ssh_keys: config.ssh_keys.clone(),
         ssh_public_key,
-        boot: Boot { api_url, binary_sha256: digest.to_string() },
+        boot: Boot {
+            api_url,
+            binary_sha256: digest.to_string(),
+            sandbox: config.sandbox,
+            images: match &config.images {
+                Images::Listed(listed) => {
+                    listed.iter().map(|(short, image)| format!("{short}={image}")).collect()
+                }
+                Images::Own => Vec::new(),
+            },
+        },
         probe: hetzner::PROBE,
     })?)
 }

@@ -1,6 +1,8 @@
 //! What makes a worker of a fresh server: cloud-init's user data. Any process on the server may read it, and the provider
 //! keeps it, so that the join token, which is used up by the first join, is the only secret in it.
 
+use rgrid_core::runtime::SandboxKind;
+
 /// Where the grid is, and what a worker runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Boot {
@@ -8,7 +10,17 @@ pub struct Boot {
     pub api_url: String,
     /// SHA-256 of the program that they fetch from it, in hexadecimal.
     pub binary_sha256: String,
+    /// What isolates scripts on this grid: with `Docker` servers get an engine.
+    pub sandbox: SandboxKind,
+    /// The images of the grid, as `SHORT=IMAGE`.
+    pub images: Vec<String>,
 }
+
+/// What a worker cannot do without: programs, and Debian's and Ubuntu's packages with them.
+const TOOLS: &[(&str, &str)] =
+    &[("bwrap", "bubblewrap"), ("nft", "nftables"), ("ip", "iproute2"), ("curl", "curl")];
+/// The same where scripts run in containers.
+const DOCKER: (&str, &str) = ("dockerd", "docker.io");
 
 /// The unit. Its condition comes first: the metadata service is closed to everybody but root, and seen to be so; else
 /// the runner does not start, and the server is given up as one that never joined.
@@ -23,13 +35,27 @@ const START: &str = include_str!("start.sh");
 impl Boot {
     /// The user data of the server `name`.
     pub(super) fn user_data(&self, name: &str, join_token: &str) -> String {
-        let start = START.replace("@API_URL@", &self.api_url).replace("@SHA256@", &self.binary_sha256);
+        let (kind, engine) = match self.sandbox {
+            SandboxKind::Process => ("process", None),
+            SandboxKind::Docker => ("docker", Some(&DOCKER)),
+        };
+        let (programs, packages): (Vec<&str>, Vec<&str>) = TOOLS.iter().chain(engine).copied().unzip();
+        let start = START
+            .replace("@API_URL@", &self.api_url)
+            .replace("@SHA256@", &self.binary_sha256)
+            .replace("@PROGRAMS@", &programs.join(" "))
+            .replace("@PACKAGES@", &packages.join(" "));
+        let environment = format!(
+            "RGRID_API_URL={}\nRGRID_SANDBOX={kind}\nRGRID_IMAGES={}\n",
+            self.api_url,
+            self.images.join(",")
+        );
         let files = [
             ("/run/rgrid/join-token", "0600", join_token),
             ("/etc/rgrid/close-metadata.sh", "0755", CLOSE_METADATA),
             ("/etc/rgrid/close-metadata.nft", "0644", METADATA_RULES),
             ("/etc/systemd/system/rgrid-runner.service", "0644", UNIT),
-            ("/etc/rgrid/runner.env", "0644", &format!("RGRID_API_URL={}\n", self.api_url)),
+            ("/etc/rgrid/runner.env", "0644", &environment),
             ("/etc/rgrid/start.sh", "0755", &start),
         ];
         let mut text = format!(

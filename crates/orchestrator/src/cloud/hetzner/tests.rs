@@ -1,5 +1,6 @@
 //! What is read of the provider's answers, and what is sent.
 
+use rgrid_core::runtime::SandboxKind;
 use rgrid_store::servers::server_name;
 use serde_json::{Value, json};
 
@@ -19,7 +20,12 @@ fn hetzner() -> Hetzner {
         network: None,
         ssh_keys: Vec::new(),
         ssh_public_key: None,
-        boot: Boot { api_url: "https://grid.example.com".to_owned(), binary_sha256: "ab".repeat(32) },
+        boot: Boot {
+            api_url: "https://grid.example.com".to_owned(),
+            binary_sha256: "ab".repeat(32),
+            sandbox: SandboxKind::Process,
+            images: Vec::new(),
+        },
         probe: PROBE,
     })
     .unwrap()
@@ -166,7 +172,24 @@ fn user_data_holds_one_secret_and_is_small() {
     assert_eq!(data.matches("rgj_secret").count(), 1);
     assert!(!data.contains(&"a".repeat(64)), "never the provider's token");
     assert!(data.contains(&format!("https://grid.example.com/api/v1/binaries/{}", "ab".repeat(32))));
-    assert!(!data.contains("@API_URL@") && !data.contains("@SHA256@"), "every place was filled in");
+    for place in ["@API_URL@", "@SHA256@", "@PROGRAMS@", "@PACKAGES@"] {
+        assert!(!data.contains(place), "{place} was not filled in");
+    }
+}
+
+#[test]
+fn servers_of_a_grid_that_runs_scripts_in_containers_get_an_engine_and_its_images() {
+    let mut hetzner = hetzner();
+    let mut text = |kind, images: &[&str]| {
+        hetzner.config.boot.sandbox = kind;
+        hetzner.config.boot.images = images.iter().map(ToString::to_string).collect();
+        hetzner.order(&wish(), None).unwrap().1["user_data"].as_str().unwrap().to_owned()
+    };
+    let process = text(SandboxKind::Process, &[]);
+    assert!(process.contains("RGRID_SANDBOX=process\n") && !process.contains("docker.io"), "{process}");
+    let docker = text(SandboxKind::Docker, &["a=b:1", "c=d:2"]);
+    let env = "    RGRID_SANDBOX=docker\n    RGRID_IMAGES=a=b:1,c=d:2\n";
+    assert!(docker.contains(env) && docker.contains(" curl docker.io;"), "{docker}");
 }
 
 #[test]
