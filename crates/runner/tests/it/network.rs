@@ -144,3 +144,14 @@ fn a_job_reaches_the_internet_of_today_as_root() {
         ground.close().await;
     });
 }
+
+#[test]
+fn jobs_have_ipv6_on_a_host_whose_new_interfaces_have_none() {
+    as_root(async || {
+        std::fs::write("/proc/sys/net/ipv6/conf/default/disable_ipv6", "1").unwrap();
+        let port = listen_everywhere();
+        let ground = Ground::new(|_| {}).await;
+        assert_eq!(reach(&ground, 0, &[INTERNET, INTERNET_V6], port).await, ["done"; 4]);
+        ground.close().await;
+    });
+}

@@ -90,8 +90,14 @@ impl Veth {
         );
         let mut inside =
             format!("link set lo up\nlink set eth0 addrgenmode none\naddress add {}/30 dev eth0\n", v4.1);
+        let mut entry = Entry { inherit: vec![inherited], ..Entry::default() };
         if self.v6 {
             let_have_v6(&namespace).map_err(SandboxError::system("turn IPv6 on"))?;
+            if new_interfaces_lack_v6() {
+                let (made, with) = (std::mem::take(&mut outside), std::mem::take(&mut entry));
+                run("ip", &["-batch", "-"], &made, with).await?;
+                set(&format!("/proc/sys/net/ipv6/conf/{name}/disable_ipv6"), "0")?;
+            }
             let _ = writeln!(outside, "address add {}/64 dev {name} nodad", v6.0);
             let _ = writeln!(inside, "address add {}/64 dev eth0 nodad", v6.1);
         }
@@ -100,7 +106,6 @@ impl Veth {
         if self.v6 {
             let _ = writeln!(inside, "route add default via {}", v6.0);
         }
-        let entry = Entry { inherit: vec![inherited], ..Entry::default() };
         run("ip", &["-batch", "-"], &outside, entry).await?;
         let enter = namespace.try_clone().map_err(SandboxError::system("copy a descriptor"))?;
         let entry = Entry { namespaces: vec![(enter, libc::CLONE_NEWNET)], ..Entry::default() };
@@ -182,6 +187,12 @@ fn let_have_v6(namespace: &OwnedFd) -> std::io::Result<()> {
         });
         inside.join().map_err(|_| std::io::Error::other("the thread in a namespace panicked"))?
     })
+}
+
+/// Whether this host gives IPv6 to none of its interfaces that come later, though it has it, as a host in a container.
+fn new_interfaces_lack_v6() -> bool {
+    let setting = fs::read_to_string("/proc/sys/net/ipv6/conf/default/disable_ipv6");
+    setting.is_ok_and(|setting| setting.trim() != "0")
 }
 
 fn interface_exists(name: &str) -> bool {
