@@ -53,6 +53,9 @@ struct Facts {
     server: i64,
     name: String,
     user_data: String,
+    /// Whether it has a public address of either kind.
+    ipv4: bool,
+    ipv6: bool,
 }
 
 /// One server's guest. What fails is logged: the API would not say it either.
@@ -109,7 +112,9 @@ impl Drivers {
         }
         let facts = match order {
             Order::Start { project, server } => world.projects[project].servers.get(&server).map(|found| {
-                Facts { project, server, name: found.name.clone(), user_data: found.user_data.clone() }
+                let (name, user_data) = (found.name.clone(), found.user_data.clone());
+                let (ipv4, ipv6) = (found.ipv4.is_some(), found.ipv6.is_some());
+                Facts { project, server, name, user_data, ipv4, ipv6 }
             }),
             Order::Stop { .. } | Order::CutOff { .. } | Order::Remove { .. } => None,
         };

@@ -111,6 +111,22 @@ impl Engine {
         });
     }
 
+    /// Leaves a container no way out by addresses that its server does not have; to its neighbours and to its metadata
+    /// every server has one.
+    async fn take_ways(&self, name: &str, facts: &Facts, gateway: &str) -> anyhow::Result<()> {
+        let inside = ["exec", name, "ip"];
+        if !facts.ipv4 {
+            let metadata = ["route", "replace", METADATA, "via", gateway];
+            self.docker(&[&inside[..], &metadata[..]].concat()).await?;
+            self.docker(&[&inside[..], &["route", "delete", "default"]].concat()).await?;
+        }
+        if !facts.ipv6 {
+            // Most engines have none of the kind.
+            let _ = self.docker(&[&inside[..], &["-6", "route", "delete", "default"]].concat()).await;
+        }
+        Ok(())
+    }
+
     async fn docker(&self, words: &[&str]) -> anyhow::Result<String> {
         let mut command = Command::new("docker");
         if let Some(host) = &self.host {
@@ -177,13 +193,14 @@ impl Machine for Container {
             None => self.make(&facts).await?,
         };
         self.engine.docker(&["start", &name]).await?;
-        let format = "{{.NetworkSettings.IPAddress}}";
-        let address = self.engine.docker(&["inspect", "--format", format, &name]).await?;
+        let format = "{{.NetworkSettings.IPAddress}} {{.NetworkSettings.Gateway}}";
+        let addresses = self.engine.docker(&["inspect", "--format", format, &name]).await?;
+        let (address, gateway) = addresses.split_once(' ').unwrap_or_default();
         let address: IpAddr = address.parse().with_context(|| format!("{name} has no address"))?;
         self.forget_address(|whose| whose.1 == facts.server);
-        let mut addresses = self.engine.addresses.lock().expect("no holder panics");
-        addresses.insert(address, (facts.project, facts.server));
-        Ok(())
+        let whose = (facts.project, facts.server);
+        self.engine.addresses.lock().expect("no holder panics").insert(address, whose);
+        self.engine.take_ways(&name, &facts, gateway).await
     }
 
     async fn stop(&mut self) -> anyhow::Result<()> {

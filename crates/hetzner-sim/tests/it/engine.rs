@@ -37,6 +37,8 @@ impl Engine {
         for (name, below) in [("--data-root", "data"), ("--exec-root", "exec"), ("--pidfile", "pid")] {
             command.arg(name).arg(folder.path().join(below));
         }
+        // Its own machine is 172.17.0.1 for containers, and fd00:5::1.
+        command.args(["--ipv6", "--fixed-cidr-v6", "fd00:5::/64"]);
         command.arg("--host").arg(format!("unix://{}/docker.sock", folder.path().display()));
         let log = File::create(folder.path().join("log")).unwrap();
         let process = command.stdout(Stdio::null()).stderr(log).spawn().expect("dockerd is installed");
