@@ -121,7 +121,7 @@ impl Store {
         let taken = take(&mut transaction, &heads, &placed).await?;
         transaction.commit().await?;
         self.retire_lanes_when_due();
-        self.renew_generation_when_due(taken.len());
+        self.renew_generations_when_due(taken.len());
         Ok(Claims { claimed: self.claimed(taken).await?, barren: Vec::new() })
     }
 
@@ -310,6 +310,21 @@ struct Taken {
     directive: DirectiveRow,
 }
 
+/// Moves known heads of lanes up behind what was taken, so that no claim walks through that again.
+async fn advance(connection: &mut PgConnection, lanes: &[i64]) -> Result<()> {
+    let late: Vec<i64> = sqlx::query_scalar(include_str!("../queries/claim/late_heads.sql"))
+        .bind(lanes)
+        .fetch_all(&mut *connection)
+        .await?;
+    if !late.is_empty() {
+        sqlx::query(include_str!("../queries/claim/advance_lanes.sql"))
+            .bind(&late)
+            .execute(connection)
+            .await?;
+    }
+    Ok(())
+}
+
 async fn take(
     connection: &mut PgConnection,
     heads: &[Head],
@@ -346,7 +361,7 @@ async fn take(
         .await?;
     lanes.sort_unstable();
     lanes.dedup();
-    sqlx::query(include_str!("../queries/claim/advance_lanes.sql")).bind(&lanes).execute(connection).await?;
+    advance(connection, &lanes).await?;
     let mut taken = Vec::with_capacity(rows.len());
     for row in &rows {
         let execution_id = row.text("execution_id")?;

@@ -1,17 +1,22 @@
-//! Generations of what runs. Counts of running attempts go through indexes that begin with the generation: what ended in
-//! an earlier one is never looked at again, however long an old snapshot keeps its entries (migration 20). Who claims
-//! begins the next one from time to time.
+//! Generations of what runs and of the lanes that wait. Both are found through indexes that begin with a generation: what
+//! has left an earlier one is never looked at again, however long an old snapshot keeps its entries (migrations 20 and
+//! 21). Who claims begins the next one from time to time.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::{Result, Store, claim};
+use sqlx::PgConnection;
 
-/// A generation lasts for so many attempts that one process hands out.
+use crate::{Result, Store, claim, queue};
+
+/// A generation lasts for so many attempts that one process hands out. Each of them leaves about one entry behind, in what runs
+/// and in the lanes.
 const ATTEMPTS_MIN: u64 = 1000;
 /// And for so many times those that were carried into it: carrying costs each attempt a fraction of a row's change.
 const ATTEMPTS_PER_CARRIED: u64 = 2;
+/// More waiting lanes are not carried: claims and submissions would stand still for more than a second (some 10 µs a lane).
+const LANES_CARRIED_MAX: i64 = 50_000;
 
-/// What one process knows of the current generation.
+/// What one process knows of a current generation.
 #[derive(Debug)]
 pub(crate) struct Generation {
     /// Attempts that this process handed out in it.
@@ -40,34 +45,75 @@ impl Generation {
     }
 }
 
+/// The generations of one grid, as one process knows them.
+#[derive(Debug, Default)]
+pub(crate) struct Generations {
+    running: Generation,
+    waiting: Generation,
+}
+
 impl Store {
-    /// Counts attempts that were handed out, and begins the next generation when it is due, beside the claims.
-    pub(crate) fn renew_generation_when_due(&self, attempts: usize) {
-        if !self.generation().is_over(attempts as u64) {
-            return;
-        }
-        let store = self.clone();
-        tokio::spawn(async move {
-            let carried = store.renew_generation().await.unwrap_or_else(|error| {
-                tracing::warn!(%error, "what runs could not be carried into the next generation");
-                0
+    /// Counts attempts that were handed out, and begins the next generations when they are due, beside the claims.
+    pub(crate) fn renew_generations_when_due(&self, attempts: usize) {
+        let attempts = attempts as u64;
+        if self.generations().running.is_over(attempts) {
+            let store = self.clone();
+            tokio::spawn(async move {
+                let carried = store.renew_running().await.unwrap_or_else(|error| {
+                    tracing::warn!(%error, "what runs could not be carried into the next generation");
+                    0
+                });
+                store.generations().running.begin(carried);
             });
-            store.generation().begin(carried);
-        });
+        }
+        if self.generations().waiting.is_over(attempts) {
+            let store = self.clone();
+            tokio::spawn(async move {
+                let carried = store.renew_waiting().await.unwrap_or_else(|error| {
+                    tracing::warn!(%error, "the lanes that wait could not be carried into the next generation");
+                    0
+                });
+                store.generations().waiting.begin(carried);
+            });
+        }
     }
 
-    /// Begins the next generation; answers how many attempts run in it.
-    pub async fn renew_generation(&self) -> Result<u64> {
+    /// Begins the next generation of what runs; answers how many attempts run in it.
+    pub async fn renew_running(&self) -> Result<u64> {
         let mut transaction = self.begin().await?;
         claim::lock(&mut transaction).await?;
         // Whoever changes several attempts at once may want what this holds, and is not to fail for it.
-        sqlx::query(include_str!("../queries/claim/give_way.sql")).execute(&mut *transaction).await?;
-        let carried: i64 = sqlx::query_scalar(include_str!("../queries/claim/renew_generation.sql"))
+        give_way(&mut transaction).await?;
+        let carried: i64 = sqlx::query_scalar(include_str!("../queries/claim/renew_running.sql"))
             .fetch_one(&mut *transaction)
             .await?;
         transaction.commit().await?;
         Ok(u64::try_from(carried).unwrap_or(0))
     }
+
+    /// Begins the next generation of waiting lanes; answers how many wait in it, 0 when they were too many to carry.
+    pub async fn renew_waiting(&self) -> Result<u64> {
+        let mut transaction = self.begin().await?;
+        claim::lock(&mut transaction).await?;
+        // Submissions queue up behind this while it waits for those that are under way.
+        give_way(&mut transaction).await?;
+        sqlx::query(include_str!("../queries/claim/hold_waiting.sql"))
+            .bind(queue::lock::WAITING)
+            .execute(&mut *transaction)
+            .await?;
+        let carried: i64 = sqlx::query_scalar(include_str!("../queries/claim/renew_waiting.sql"))
+            .bind(LANES_CARRIED_MAX)
+            .fetch_one(&mut *transaction)
+            .await?;
+        transaction.commit().await?;
+        Ok(u64::try_from(carried).unwrap_or(0))
+    }
+}
+
+/// Waits for no lock for long until the transaction ends.
+async fn give_way(connection: &mut PgConnection) -> Result<()> {
+    sqlx::query(include_str!("../queries/claim/give_way.sql")).execute(connection).await?;
+    Ok(())
 }
 
 #[cfg(test)]

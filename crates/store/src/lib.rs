@@ -108,8 +108,8 @@ struct Inner {
     grid_id: OnceCell<GridId>,
     /// When this process last looked for empty lanes, in milliseconds of Unix time.
     lanes_retired_ms: AtomicU64,
-    /// The generation of what runs.
-    generation: generation::Generation,
+    /// The generations of what runs and of what waits.
+    generations: generation::Generations,
 }
 
 impl Store {
@@ -134,7 +134,7 @@ impl Store {
                 notifier,
                 grid_id: OnceCell::new(),
                 lanes_retired_ms: AtomicU64::new(0),
-                generation: generation::Generation::default(),
+                generations: generation::Generations::default(),
             }),
         })
     }
@@ -177,8 +177,8 @@ impl Store {
         self.inner.pool.close().await;
     }
 
-    pub(crate) fn generation(&self) -> &generation::Generation {
-        &self.inner.generation
+    pub(crate) fn generations(&self) -> &generation::Generations {
+        &self.inner.generations
     }
 
     pub(crate) fn pool(&self) -> &PgPool {

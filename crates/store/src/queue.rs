@@ -14,6 +14,9 @@ pub(crate) mod lock {
     pub(crate) const CLAIM: i32 = 0x7267_0001;
     /// Arrival of an account's inputs; the second half is the account's hash.
     pub(crate) const INPUTS: i32 = 0x7267_0002;
+    /// Shared by whoever makes a lane wait, alone for who begins the next generation of waiting lanes. Migration 21 takes it
+    /// too, by this number.
+    pub(crate) const WAITING: i32 = 0x7267_0003;
 }
 
 /// The class of what any worker can run.
@@ -69,9 +72,13 @@ pub(crate) async fn lane(
 
 /// Puts executions whose status has become `queued` into the queue, in the same transaction.
 ///
-/// The foreign key locks the lanes for key share, and only who has locked one for update calls it empty: so the second
-/// statement, with a snapshot newer than that lock, sees whether the lane was called empty, and undoes it.
+/// The foreign key locks the lanes for key share, and only who has locked one for update calls it empty or moves its head
+/// up: so the last statement, with a snapshot newer than that lock, sees whether that was done, and undoes it.
 pub(crate) async fn push(connection: &mut PgConnection, ids: &[String]) -> Result<()> {
+    sqlx::query(include_str!("../queries/queue/wait.sql"))
+        .bind(lock::WAITING)
+        .execute(&mut *connection)
+        .await?;
     sqlx::query(include_str!("../queries/queue/push.sql")).bind(ids).execute(&mut *connection).await?;
     sqlx::query(include_str!("../queries/queue/lower_heads.sql")).bind(ids).execute(&mut *connection).await?;
     Ok(())

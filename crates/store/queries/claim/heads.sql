@@ -1,14 +1,20 @@
 -- Reads the heads of the lanes that could be claimed from: what fits one of the offers ($1 to $3: CPU, memory and disk of
 -- each; $7: whether it runs images), within the limits of batches, up to $4 a lane and $5 lanes an account. Besides, of
 -- each account, the first lane that fits nothing now and has waited $6 ms: it may reserve a worker. What runs is counted,
--- never stored.
+-- never stored. No execution in a lane's queue is older than the lane's known head: what has left it is not walked through.
 with recursive waiting_account as (
     -- The accounts that have anything queued, one step of the index each.
-    (select account_id from lanes where head_age is not null order by account_id limit 1)
+    (
+        select account_id from lanes
+        where generation = (select number from waiting_generation) and head_age is not null
+        order by account_id
+        limit 1
+    )
     union all
     select (
         select l.account_id from lanes l
-        where l.head_age is not null and l.account_id > w.account_id
+        where l.generation = (select number from waiting_generation) and l.head_age is not null
+            and l.account_id > w.account_id
         order by l.account_id
         limit 1
     )
@@ -34,7 +40,7 @@ chosen as (
     cross join lateral (
         (
             select l.id, l.account_id, l.batch_id, l.priority, l.cpu_millis, l.memory_bytes, l.disk_bytes,
-                l.sandbox, b.parallel - r.count as batch_room
+                l.sandbox, l.head_age, b.parallel - r.count as batch_room
             from lanes l
             left join batches b on b.id = l.batch_id
             cross join lateral (
@@ -42,21 +48,22 @@ chosen as (
                 where r.generation = (select number from running_generation) and r.account_id = l.account_id
                     and r.batch_id = l.batch_id and r.state = 'running'
             ) r
-            where l.account_id = a.account_id and l.head_age is not null
+            where l.generation = (select number from waiting_generation) and l.account_id = a.account_id
+                and l.head_age is not null
                 and (b.parallel is null or b.parallel > r.count)
                 and exists (
                     select from offer o
                     where o.cpu_millis >= l.cpu_millis and o.memory_bytes >= l.memory_bytes
                         and o.disk_bytes >= l.disk_bytes and (o.docker or l.sandbox <> 'docker')
                 )
-                and exists (select from queue q where q.lane_id = l.id)
+                and exists (select from queue q where q.lane_id = l.id and q.age >= l.head_age)
             order by l.priority desc, l.head_age
             limit $5
         )
         union all
         (
             select l.id, l.account_id, l.batch_id, l.priority, l.cpu_millis, l.memory_bytes, l.disk_bytes,
-                l.sandbox, b.parallel - r.count as batch_room
+                l.sandbox, l.head_age, b.parallel - r.count as batch_room
             from lanes l
             left join batches b on b.id = l.batch_id
             cross join lateral (
@@ -64,7 +71,7 @@ chosen as (
                 where r.generation = (select number from running_generation) and r.account_id = l.account_id
                     and r.batch_id = l.batch_id and r.state = 'running'
             ) r
-            where l.account_id = a.account_id
+            where l.generation = (select number from waiting_generation) and l.account_id = a.account_id
                 and l.head_age < now() - make_interval(secs => $6::bigint / 1000.0)
                 and (b.parallel is null or b.parallel > r.count)
                 and not exists (
@@ -72,7 +79,7 @@ chosen as (
                     where o.cpu_millis >= l.cpu_millis and o.memory_bytes >= l.memory_bytes
                         and o.disk_bytes >= l.disk_bytes and (o.docker or l.sandbox <> 'docker')
                 )
-                and exists (select from queue q where q.lane_id = l.id)
+                and exists (select from queue q where q.lane_id = l.id and q.age >= l.head_age)
             order by l.priority desc, l.head_age
             limit 1
         )
@@ -84,7 +91,7 @@ from chosen c
 cross join lateral (
     select q.age, q.execution_id
     from queue q
-    where q.lane_id = c.id
+    where q.lane_id = c.id and q.age >= c.head_age
     order by q.age, q.execution_id
     limit least($4, coalesce(c.batch_room, $4))
 ) head

@@ -12,10 +12,10 @@ left join running r on r.batch_id = l.batch_id
 cross join lateral (
     select count(*), min(q.age) as oldest
     from (
-        select age from queue where lane_id = l.id order by age
+        select age from queue where lane_id = l.id and age >= l.head_age order by age
         limit least($1, case when b.parallel is not null then greatest(b.parallel - coalesce(r.count, 0), 0) end)
     ) q
 ) waiting
-where l.head_age is not null and waiting.count > 0
+where l.generation = (select number from waiting_generation) and l.head_age is not null and waiting.count > 0
 order by l.head_age
 limit $2

@@ -132,14 +132,30 @@ async fn what_runs_counts_in_the_next_generation_too_and_what_ended_does_not() {
     let claimed = stage.store.claim(&[poll(worker, 9)]).await.unwrap();
     assert_eq!(claimed.len(), 3);
     stage.store.finish(&auth(&claimed[0]), &finish(Outcome::Exited { code: 0 }), [0; 32]).await.unwrap();
-    assert_eq!(stage.store.renew_generation().await.unwrap(), 2);
+    assert_eq!(stage.store.renew_running().await.unwrap(), 2);
     assert_eq!(stage.store.claim(&[poll(other, 9)]).await.unwrap().len(), 1);
-    assert_eq!(stage.store.renew_generation().await.unwrap(), 3);
+    assert_eq!(stage.store.renew_running().await.unwrap(), 3);
     // Neither the batch's limit nor what a worker holds is forgotten.
     assert_eq!(stage.store.claim(&[poll(other, 9)]).await.unwrap().len(), 0);
     let running: Vec<u32> =
         stage.store.workers().await.unwrap().iter().map(|worker| worker.running).collect();
     assert_eq!(running, [2, 1]);
+}
+
+#[tokio::test]
+async fn what_waits_is_found_in_the_next_generation_too_and_none_begins_while_somebody_queues() {
+    let stage = Stage::new().await;
+    let batch = batch(&stage, stage.account, 1, 3).await;
+    stage.queue(stage.account, Some(batch), 2).await;
+    stage.queue(stage.account, None, 1).await;
+    assert_eq!(stage.store.renew_waiting().await.unwrap(), 2);
+    let mut queueing = stage.sql().await;
+    sqlx::raw_sql("begin; update lanes set head_age = head_age").execute(&mut queueing).await.unwrap();
+    stage.store.renew_waiting().await.expect_err("it gives way");
+    sqlx::raw_sql("commit").execute(&mut queueing).await.unwrap();
+    assert_eq!(stage.store.renew_waiting().await.unwrap(), 2);
+    let worker = stage.joined().await;
+    assert_eq!(stage.store.claim(&[poll(worker, 9)]).await.unwrap().len(), 3);
 }
 
 #[tokio::test]

@@ -85,7 +85,7 @@ const COLD: [(&str, &str); 30] = [
 ];
 
 /// Tables of a row, or of a row a replica: an index would cost more than it gives.
-const TINY: [&str; 9] = [
+const TINY: [&str; 10] = [
     "grid",
     "api_outage",
     "api_beats",
@@ -95,6 +95,7 @@ const TINY: [&str; 9] = [
     "outlook",
     "running_generation",
     "type_shortfalls",
+    "waiting_generation",
 ];
 
 /// Walks from the start of a table or of an index that is not a partial one: query, what it walks through, and why that

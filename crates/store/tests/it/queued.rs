@@ -42,7 +42,8 @@ impl Stage {
     /// heads are lowered by a statement that is younger than the lanes' locks.
     pub(crate) async fn queue_in_lanes(&self, sample: &str, lanes: &str, each: u32) {
         self.execute(format!(
-            "with made as (
+            "select pg_advisory_xact_lock_shared(1919352835, 0);
+            with made as (
                 insert into executions (id, account_id, batch_id, lane_id, status, program_kind, program, args, cwd,
                     project_root, runtime, environment_names, stdin, timeout_ms, grace_ms, retries, retry_on, network,
                     output_roots, outputs, priority, metadata)

@@ -46,6 +46,7 @@ impl World {
             Step::Cancel { execution, stranger } => self.cancel(*execution, *stranger, waits).await,
             Step::Join => self.join().await,
             Step::Carry => self.carry(waits).await,
+            Step::CarryWaiting => self.carry_waiting(waits).await,
             Step::Tick { seconds, beats } => self.tick(*seconds, *beats).await,
             Step::Resign { holder } => {
                 self.store().resign(&format!("orchestrator-{holder}")).await.unwrap();
@@ -364,8 +365,15 @@ impl World {
     async fn carry(&mut self, waits: Option<u32>) {
         let store = self.store();
         let running = self.model.executions.values().filter(|execution| execution.is_running()).count();
-        if let Some(carried) = self.call(waits, store.renew_generation()).await {
+        if let Some(carried) = self.call(waits, store.renew_running()).await {
             assert_eq!(carried.unwrap(), running as u64);
+        }
+    }
+
+    async fn carry_waiting(&mut self, waits: Option<u32>) {
+        let store = self.store();
+        if let Some(carried) = self.call(waits, store.renew_waiting()).await {
+            carried.unwrap();
         }
     }
 

@@ -35,7 +35,7 @@ declare
 begin
     for t in select tablename from pg_tables where schemaname = 'public'
         and tablename not in ('_sqlx_migrations', 'grid', 'accounts', 'batches', 'api_outage', 'leadership',
-            'running_generation')
+            'running_generation', 'waiting_generation')
     loop
         execute format('delete from public.%I', t.tablename);
     end loop;

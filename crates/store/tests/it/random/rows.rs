@@ -57,6 +57,7 @@ select 'waits and is not claimable, or the other way: ' || e.id from executions 
 where (e.status = 'queued') <> exists (
     select from queue q join lanes l on l.id = q.lane_id
     where q.execution_id = e.id and q.lane_id = e.lane_id and q.age = e.created_at and l.head_age <= q.age
+        and l.generation = (select number from waiting_generation)
 )
 union all
 select 'in the queue without an execution: ' || q.execution_id from queue q

@@ -119,6 +119,8 @@ pub(crate) enum Step {
     Join,
     /// What runs is carried into the next generation.
     Carry,
+    /// The lanes that wait are carried into the next generation.
+    CarryWaiting,
     /// Time passes, with the API's beats or without them.
     Tick {
         seconds: i64,
@@ -177,7 +179,7 @@ fn finish() -> impl Strategy<Value = Step> {
 
 fn crash() -> impl Strategy<Value = Step> {
     let during = prop_oneof![
-        2 => submit(), 4 => claim(), 3 => finish(), 1 => Just(Step::Carry),
+        2 => submit(), 4 => claim(), 3 => finish(), 1 => Just(Step::Carry), 1 => Just(Step::CarryWaiting),
         2 => any::<usize>().prop_map(|attempt| Step::HandBack { attempt }),
         2 => any::<usize>().prop_map(|execution| Step::Cancel { execution, stranger: false }),
         1 => any::<(usize, usize)>()
@@ -215,6 +217,7 @@ pub(crate) fn step() -> impl Strategy<Value = Step> {
         1 => (0..2usize).prop_map(|holder| Step::Resign { holder }),
         2 => Just(Step::Join),
         2 => Just(Step::Carry),
+        2 => Just(Step::CarryWaiting),
         8 => (prop::sample::select(vec![1i64, 3, 4, 9, 12, 21, 26, 3601]), prop_oneof![4 => Just(true), 1 => Just(false)])
             .prop_map(|(seconds, beats)| Step::Tick { seconds, beats }),
         4 => crash(),
