@@ -31,6 +31,8 @@ const FLAGS: &[&str] = &[
     "--security-opt=seccomp=unconfined",
     "--security-opt=apparmor=unconfined",
     "--security-opt=systempaths=unconfined",
+    // Systemd finds its own group by the machine's path in the machine's tree; by any other it would take the whole tree.
+    "--cgroupns=host",
     "--tmpfs=/run",
     "--tmpfs=/run/lock",
     "--volume=/sys/fs/cgroup:/sys/fs/cgroup:rw",
