@@ -1,6 +1,7 @@
 //! A grid of this machine for one test: a home and a folder to work in, under an account of choice. Everything of it
 //! is gone when the test ends, however that ends.
 
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, lchown};
 use std::path::{Path, PathBuf};
@@ -58,6 +59,8 @@ pub(crate) struct Grid {
     binary: Arc<Binary>,
     /// Folders and files of this machine that nothing of this grid finds.
     hidden: Vec<PathBuf>,
+    /// Variables that every command is given.
+    variables: Vec<(&'static str, OsString)>,
 }
 
 impl Grid {
@@ -87,7 +90,8 @@ impl Grid {
         let folder = tempfile::Builder::new().prefix("rgrid-it-").tempdir().unwrap();
         // PostgreSQL, which is somebody else when we are root, must be let through.
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
-        let grid = Self { folder, account, binary: Binary::shared(), hidden: Vec::new() };
+        let grid =
+            Self { folder, account, binary: Binary::shared(), hidden: Vec::new(), variables: Vec::new() };
         for part in [grid.work(), grid.user_home()] {
             fs::create_dir(&part).unwrap();
         }
@@ -97,6 +101,13 @@ impl Grid {
                 lchown(owned, Some(user.uid.as_raw()), Some(user.gid.as_raw())).unwrap();
             }
         }
+        grid
+    }
+
+    /// Of a person who has set these variables.
+    pub(crate) fn with(account: Account, variables: &[(&'static str, &OsStr)]) -> Self {
+        let mut grid = Self::of(account);
+        grid.variables = variables.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
         grid
     }
 
@@ -197,6 +208,7 @@ impl Grid {
             .env("HOME", self.user_home())
             .env("RGRID_HOME", self.home())
             .env("LANG", "C.UTF-8")
+            .envs(self.variables.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null());
         command
     }

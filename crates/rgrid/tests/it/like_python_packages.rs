@@ -58,7 +58,11 @@ impl Packages {
 
 #[test]
 fn every_script_with_packages_behaves_as_in_its_environment() {
-    let grid = Grid::new();
+    check(&Grid::new(), &[]);
+}
+
+/// Runs every case by python and, with these options, by `rgrid run`.
+pub(crate) fn check(grid: &Grid, more: &[&str]) {
     assert!(grid.has_network(), "packages come from an index: /dev/net/tun must be there");
     let place = grid.work().join("case");
     let mut failures = String::new();
@@ -67,17 +71,18 @@ fn every_script_with_packages_behaves_as_in_its_environment() {
         count += 1;
         let packages = Packages::read(&case);
         let args: Vec<&str> = case.args.iter().map(String::as_str).collect();
-        let plain = case.run(&grid, &place, || {
-            let python = packages.environment(&grid, &case, &place);
+        let plain = case.run(grid, &place, || {
+            let python = packages.environment(grid, &case, &place);
             let mut plain = grid.program(&python, &args);
             plain.env("PYTHONUNBUFFERED", "1");
             plain
         });
-        let ours = case.run(&grid, &place, || {
+        let ours = case.run(grid, &place, || {
             if packages.venv.is_some() {
-                packages.environment(&grid, &case, &place);
+                packages.environment(grid, &case, &place);
             }
             let mut ours = with_this_machines_index(grid.rgrid(&["run", "--quiet"]));
+            ours.args(more);
             let path = std::env::var_os("PATH").unwrap_or_default();
             let folders = uv::path().parent().map(Path::to_owned).into_iter();
             let known = ours.get_envs().find(|(name, _)| *name == "PATH").and_then(|(_, value)| value);

@@ -1,6 +1,7 @@
 //! Drives the real binary as a person does: commands in, what they print and leave behind out.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on shall say where")]
 
+mod containers;
 mod document;
 mod embedded;
 // The stand-in's own. It uses nix and tempfile.
