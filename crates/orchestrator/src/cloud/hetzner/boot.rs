@@ -17,8 +17,13 @@ pub struct Boot {
 }
 
 /// What a worker cannot do without: programs, and Debian's and Ubuntu's packages with them.
-const TOOLS: &[(&str, &str)] =
-    &[("bwrap", "bubblewrap"), ("nft", "nftables"), ("ip", "iproute2"), ("curl", "curl")];
+const TOOLS: &[(&str, &str)] = &[
+    ("bwrap", "bubblewrap"),
+    ("nft", "nftables"),
+    ("ip", "iproute2"),
+    ("update-ca-certificates", "ca-certificates"),
+    ("curl", "curl"),
+];
 /// The same where scripts run in containers.
 const DOCKER: (&str, &str) = ("dockerd", "docker.io");
 

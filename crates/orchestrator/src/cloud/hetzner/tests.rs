@@ -187,6 +187,7 @@ fn servers_of_a_grid_that_runs_scripts_in_containers_get_an_engine_and_its_image
     };
     let process = text(SandboxKind::Process, &[]);
     assert!(process.contains("RGRID_SANDBOX=process\n") && !process.contains("docker.io"), "{process}");
+    assert!(process.contains(" bubblewrap nftables iproute2 ca-certificates curl;"), "{process}");
     let docker = text(SandboxKind::Docker, &["a=b:1", "c=d:2"]);
     let env = "    RGRID_SANDBOX=docker\n    RGRID_IMAGES=a=b:1,c=d:2\n";
     assert!(docker.contains(env) && docker.contains(" curl docker.io;"), "{docker}");
