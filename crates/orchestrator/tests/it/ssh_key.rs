@@ -29,6 +29,19 @@ impl Market {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_equal_key_that_the_provider_knows_is_used_whatever_it_is_called() {
+    let market = Market::new().await;
+    let known = serde_json::json!({"name": "laptop", "public_key": format!("{KEY} somebody@elsewhere")});
+    let request = reqwest::Client::builder().no_proxy().build().unwrap();
+    let request = request.post(format!("{}/ssh_keys", market.stand.endpoint()));
+    let request = request.bearer_auth(market.stand.token()).header("content-type", "application/json");
+    assert_eq!(request.body(known.to_string()).send().await.unwrap().status(), 201);
+    let ordered = market.buys_with_key().await;
+    assert_eq!(ordered[0]["ssh_keys"], serde_json::json!(["laptop"]));
+    assert_eq!(market.posted("/ssh_keys").len(), 1, "the one that was there");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_operators_key_is_registered_once_and_opens_every_server() {
     let market = Market::new().await;
     market.buys_with_key().await;

@@ -158,3 +158,32 @@ fn policy(config: &OrchestratorConfig, backing: Backing) -> FleetPolicy {
         servers: config.servers.clone(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Settings;
+
+    #[test]
+    fn money_is_spent_only_when_all_that_a_server_needs_is_said() {
+        let why = |text: &str| {
+            let rest = "[database]\nurl = \"postgres://x/y\"\n[objects]\nfolder = \"/x\"\n[vault]\nkey_file = \"/x\"\n";
+            let file = (std::path::PathBuf::from("/x.toml"), format!("{rest}{text}"));
+            let mut settings = Settings::of_layers(Some(file), |_| None, Vec::new()).unwrap();
+            match spending(&OrchestratorConfig::of(&mut settings).unwrap()) {
+                Spending::On => String::new(),
+                Spending::Off(why) => why,
+            }
+        };
+        let on = "[orchestrator]\nenabled = true\n";
+        let token = "[hetzner]\napi_token = \"x\"\n";
+        let url = "[api]\npublic_url = \"https://x\"\n";
+        assert_eq!(why(&format!("{url}{token}")), "ORCHESTRATOR_ENABLED is not on");
+        assert_eq!(why(&format!("{on}{url}")), "HETZNER_API_TOKEN is not set");
+        assert!(why(&format!("{on}{token}")).starts_with("RGRID_PUBLIC_URL is not set"));
+        assert_eq!(why(&format!("{on}{url}{token}")), "");
+        let nowhere = format!("{on}{url}{token}public_ipv4 = false\npublic_ipv6 = false\n");
+        assert!(why(&nowhere).ends_with("a server needs an address"), "{}", why(&nowhere));
+        assert_eq!(why(&format!("{nowhere}network_id = 4711\n")), "");
+    }
+}
