@@ -173,7 +173,8 @@ impl Trip {
         let userdata = "http://169.254.169.254/hetzner/v1/userdata";
         let told = self.engine.docker(&["exec", &container, "curl", "-sf", userdata]);
         assert!(told.unwrap().contains("rgj_"));
-        let journal = self.engine.journals();
+        let journal = ["exec", &container, "journalctl", "--no-pager", "--unit=rgrid-runner"];
+        let journal = self.engine.docker(&journal).unwrap();
         assert!(journal.contains("the metadata service answers root alone"), "{journal}");
     }
 
