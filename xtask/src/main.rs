@@ -39,14 +39,19 @@ cargo xtask COMMAND
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
+    let asks = args.iter().any(|arg| matches!(arg.as_str(), "--help" | "-h"));
     let result = match args.first().map(String::as_str) {
+        Some(_) if asks => {
+            print!("{USAGE}");
+            return ExitCode::SUCCESS;
+        }
         Some("ci") => ci::ci(),
         Some("test") => ci::test(&args[1..]),
         Some("tidy") => tidy::tidy(),
         Some("bench") => bench::bench(&args[1..]),
         Some("fresh") => fresh::fresh(&args[1..]),
         Some("soak") => soak::soak(&args[1..]),
-        Some("help" | "--help" | "-h") => {
+        Some("help") => {
             print!("{USAGE}");
             return ExitCode::SUCCESS;
         }

@@ -27,14 +27,18 @@ fn find() -> PathBuf {
         std::fs::create_dir_all(&tools).expect("target/ can be written");
         // Beside its place and then renamed: another test process may do the same now.
         let aside = tempfile::tempdir_in(&tools).expect("target/ can be written");
-        let installed = Command::new("python3")
+        // Debian's Python has no pip of its own; that of a virtual environment is there with python3-venv.
+        let (environment, wheel) = (aside.path().join("environment"), aside.path().join("wheel"));
+        let made = Command::new("python3").args(["-m", "venv"]).arg(&environment).status();
+        assert!(made.expect("there is a python3").success(), "the tests need python3-venv");
+        let installed = Command::new(environment.join("bin/python"))
             .args(["-m", "pip", "install", "--quiet", "--no-deps", "--target"])
-            .arg(aside.path())
+            .arg(&wheel)
             .arg(format!("uv=={VERSION}"))
             .status()
-            .expect("there is a python3");
+            .expect("a virtual environment has a python");
         assert!(installed.success(), "the tests need uv from the configured Python package index");
-        let _ = std::fs::rename(aside.path(), &folder);
+        let _ = std::fs::rename(&wheel, &folder);
     }
     assert!(program.is_file(), "uv is not where pip puts it");
     program

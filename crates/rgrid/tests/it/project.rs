@@ -185,7 +185,8 @@ impl Process {
     /// Writes to its standard input.
     pub(crate) fn type_in(&mut self, text: &str) {
         let stdin = self.child.stdin.as_mut().unwrap();
-        stdin.write_all(text.as_bytes()).and_then(|()| stdin.flush()).unwrap();
+        let typed = stdin.write_all(text.as_bytes()).and_then(|()| stdin.flush());
+        assert!(typed.is_ok(), "{typed:?}: it has ended, and said {:?}", self.stderr());
     }
 
     /// Ends its standard input.

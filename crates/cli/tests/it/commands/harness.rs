@@ -201,7 +201,9 @@ impl Grid {
     }
 
     fn command(&self, words: &[&str], embedded: bool) -> Command {
-        let mut command = Command::new(std::env::current_exe().unwrap());
+        // `env` makes signals as in a terminal, however the tests themselves were started: `nohup` has them ignore some.
+        let mut command = Command::new("/usr/bin/env");
+        command.arg("--default-signal=HUP,INT,TERM").arg(std::env::current_exe().unwrap());
         command.args([
             "--exact",
             "commands::harness::the_command",
