@@ -73,8 +73,8 @@ fn is_there(sign: &str) -> bool {
 
 pub(crate) fn ensure() -> Result<()> {
     packages(NEEDED)?;
-    for (name, why, packages) in IMAGES {
-        image(name, why, packages)?;
+    for (name, why, release, packages) in IMAGES {
+        image(name, why, release, packages)?;
     }
     for (folder, pinned) in PYTHON_TOOLS {
         python_tool(folder, pinned)?;
@@ -86,19 +86,21 @@ fn is_root() -> bool {
     std::fs::metadata("/proc/self").is_ok_and(|own| std::os::unix::fs::MetadataExt::uid(&own) == 0)
 }
 
-/// Small Debians, which tests give to engines of their own: a name, what for, and the packages.
-const IMAGES: &[(&str, &str, &str)] = &[
-    ("debian", "the image of the docker sandbox's tests", "python3,ca-certificates"),
+/// Small Debians, which tests give to engines of their own: a name, what for, the release, and the packages.
+const IMAGES: &[(&str, &str, &str, &str)] = &[
+    ("debian", "the image of the docker sandbox's tests", "bookworm", "python3,ca-certificates"),
+    ("debian-13", "the same with another Python", "trixie", "python3,ca-certificates"),
     (
         "debian-systemd",
         "the servers of hetzner-sim",
+        "bookworm",
         // The last one is what debootstrap does not find by itself.
         "systemd,systemd-sysv,dbus,cloud-init,python3,ca-certificates,iproute2,curl,procps,bubblewrap,nftables,python3-cffi-backend",
     ),
 ];
 
 /// Made from Debian's packages, once.
-fn image(name: &str, why: &str, packages: &str) -> Result<()> {
+fn image(name: &str, why: &str, release: &str, packages: &str) -> Result<()> {
     let folder = crate::root().join("target/tools/images");
     let file = folder.join(format!("{name}.tar"));
     let (aside, made) = (folder.join(format!("{name}.new")), folder.join("root"));
@@ -109,7 +111,7 @@ fn image(name: &str, why: &str, packages: &str) -> Result<()> {
     std::fs::create_dir_all(&folder)?;
     run(Command::new("rm").arg("-rf").arg(&made))?;
     run(Command::new("debootstrap")
-        .args(["--variant=minbase", &format!("--include={packages}"), "bookworm"])
+        .args(["--variant=minbase", &format!("--include={packages}"), release])
         .arg(&made))
     .context("the tests need Debian's packages from its mirror")?;
     let left_out =

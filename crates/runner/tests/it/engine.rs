@@ -17,6 +17,8 @@ use crate::ground;
 
 /// The image's name in the engine.
 pub(crate) const IMAGE: &str = "rgrid-test:debian";
+/// The one of the next Debian's; `import_next` brings it.
+pub(crate) const NEXT_IMAGE: &str = "rgrid-test:debian-13";
 /// An engine is there by then, with its image.
 const DEADLINE: Duration = Duration::from_secs(120);
 
@@ -49,7 +51,12 @@ pub(crate) fn engine() -> &'static Engine {
 
 /// Where the image lies that the prerequisites of the tests have made.
 pub(crate) fn image() -> PathBuf {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/tools/images/debian.tar");
+    made("debian")
+}
+
+fn made(name: &str) -> PathBuf {
+    let images = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/tools/images");
+    let file = images.join(format!("{name}.tar"));
     assert!(file.exists(), "{} is not there: `cargo xtask test` makes it", file.display());
     file
 }
@@ -127,6 +134,13 @@ impl Engine {
             docker(&self.socket, &["ps", "--all", "--no-trunc", "--format", "{{.Names}} {{.Status}}"]);
         assert!(done, "{said}");
         said.lines().filter(|line| line.contains(part)).map(|line| format!("{line}\n")).collect()
+    }
+
+    /// Gives it the next Debian's image, with Python 3.13.
+    pub(crate) fn import_next(&self) {
+        let tar = made("debian-13");
+        let (done, said) = docker(&self.socket, &["import", tar.to_str().unwrap(), NEXT_IMAGE]);
+        assert!(done, "{said}");
     }
 
     /// Whether it has an image of this name.

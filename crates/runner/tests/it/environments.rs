@@ -2,7 +2,7 @@
 //! come from the real index.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use rgrid_api::dependencies::{DependenciesBody, LocalPackageBody};
 use rgrid_api::executions::{CreateExecution, Execution};
@@ -10,7 +10,7 @@ use rgrid_api::logs::Stream;
 use rgrid_api::outcome::OutcomeBody;
 use rgrid_core::dependencies::LOCK_PATH;
 
-use crate::engine::{IMAGE, engine};
+use crate::engine::{IMAGE, NEXT_IMAGE, engine};
 use crate::grid::{Grid, PROJECT, Script};
 use crate::ground::in_containers;
 use crate::index::index;
@@ -43,7 +43,11 @@ fn kept(grid: &Grid) -> Vec<PathBuf> {
 
 /// What builds have downloaded, by the name of its folder.
 fn caches(grid: &Grid) -> Vec<String> {
-    let accounts = std::fs::read_dir(grid.data.path().join("environments")).unwrap();
+    caches_in(grid.data.path())
+}
+
+fn caches_in(data: &Path) -> Vec<String> {
+    let accounts = std::fs::read_dir(data.join("environments")).unwrap();
     accounts
         .flat_map(|account| std::fs::read_dir(account.unwrap().path()).unwrap())
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
@@ -198,6 +202,64 @@ async fn another_worker_fetches_what_the_first_has_built_unless_it_is_damaged() 
     grid.stop().await;
 }
 
+/// Built slowly enough that both want it: its build takes several starts of Python and a tool from the index.
+const SLOW: &str = "from setuptools import setup; setup(name='slow', version='1', py_modules=['slow'])";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_workers_that_need_an_environment_at_once_build_it_once() {
+    let grid = Grid::of_workers().await;
+    let (other, data) = grid.another_worker().await;
+    let text = "import slow; print(slow.__file__)";
+    let wants = |free: u32| {
+        let package = LocalPackageBody { path: format!("{PROJECT}/lib"), editable: false };
+        script(&grid, text, &format!("slow @ file://{PROJECT}/lib\n"))
+            .file(&format!("{PROJECT}/lib/setup.py"), SLOW.as_bytes())
+            .file(&format!("{PROJECT}/lib/slow.py"), b"")
+            .with(|body| {
+                body.dependencies.as_mut().unwrap().local.push(package);
+                body.cpu_millis = Some(free);
+            })
+    };
+    // Each takes all of a worker.
+    let all = || std::thread::available_parallelism().unwrap().get() as u32 * 1000;
+    let ids = [grid.submit(&wants(all())).await, grid.submit(&wants(all())).await];
+    let mut workers = Vec::new();
+    for id in &ids {
+        let ended = grid.end(id).await;
+        assert_eq!(ended.exit_code, Some(0), "{ended:?} {}", grid.log(id, Stream::Stderr).await);
+        assert!(grid.log(id, Stream::Stdout).await.starts_with("/rgrid/env/lib/python"));
+        workers.push(grid.client.attempts(id).await.unwrap().attempts[0].worker.clone());
+    }
+    assert_ne!(workers[0], workers[1]);
+    let built = |data: &Path| usize::from(caches_in(data).iter().any(|name| name == "cache"));
+    assert_eq!(built(grid.data.path()) + built(data.path()), 1);
+    other.stop().await.unwrap();
+    grid.stop().await;
+}
+
+#[test]
+fn each_python_has_environments_of_its_own() {
+    in_containers(async || {
+        engine().import_next();
+        let grid = Grid::of_workers().await;
+        let text = "import tiny; print(tiny.WORD, tiny.__file__)";
+        let lock = format!("--index-url {}\ntiny==1.0\n", index());
+        for (image, python, environments) in [(IMAGE, "3.11", 1), (NEXT_IMAGE, "3.13", 2), (IMAGE, "3.11", 2)]
+        {
+            let script = script(&grid, text, &lock).with(|body| body.runtime = format!("image:{image}"));
+            let id = grid.submit(&script).await;
+            let ended = grid.end(&id).await;
+            let printed = grid.log(&id, Stream::Stdout).await;
+            assert!(
+                printed.starts_with(&format!("tiny 1.0 /rgrid/env/lib/python{python}/")),
+                "{ended:?} {printed}"
+            );
+            assert_eq!(kept(&grid).len(), environments);
+        }
+        grid.stop().await;
+    });
+}
+
 #[test]
 fn an_image_gets_packages_of_its_own_which_the_next_worker_fetches() {
     in_containers(async || {
@@ -241,7 +303,7 @@ fn an_image_gets_packages_of_its_own_which_the_next_worker_fetches() {
     });
 }
 
-fn walk(folder: &std::path::Path) -> Vec<PathBuf> {
+fn walk(folder: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
     entries.flat_map(|path| if path.is_dir() { walk(&path) } else { vec![path] }).collect()
 }

@@ -267,6 +267,14 @@ impl Grid {
         self.data = data;
     }
 
+    /// One more worker beside the first, and its folder.
+    pub(crate) async fn another_worker(&self) -> (Runner, TempDir) {
+        let token = self.database.store().create_join_token(None, Duration::from_secs(60)).await.unwrap();
+        let data = TempDir::new().unwrap();
+        let (join, folder) = (JoinSource::Token(token), data.path().to_owned());
+        (Runner::start(&self.wire.url, join, folder, false, SandboxKind::Process), data)
+    }
+
     /// Where its workers find it.
     pub(crate) fn address(&self) -> &str {
         &self.wire.url
