@@ -28,6 +28,9 @@ const SIGHTINGS: u32 = 2;
 /// After a restore unowned servers are only reported for this long.
 const RESTORED_REST: TimeDelta = TimeDelta::minutes(30);
 
+/// The provider's clock is told anew when it has moved by so much: hours are judged by minutes.
+const CLOCK_CHANGE: TimeDelta = TimeDelta::seconds(5);
+
 /// How often the provider is asked of its own accord.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Period {
@@ -57,6 +60,8 @@ pub(crate) struct Bought {
     fresh: bool,
     /// Servers that nobody means to have, and how often they were seen in a row.
     unowned: HashMap<IntentId, u32>,
+    /// How far its clock was ahead when that was last told.
+    told_ahead: Option<TimeDelta>,
     /// The last sentence that was said, and when.
     said: Option<(Option<String>, Instant)>,
 }
@@ -94,6 +99,23 @@ impl Bought {
     pub(crate) fn ahead(&self, now: Timestamp) -> TimeDelta {
         let skew = self.listing.as_ref().and_then(|listing| listing.skew);
         skew.map_or(TimeDelta::zero(), |skew| Utc::now() + skew - now)
+    }
+
+    /// Tells the claims how far the provider's clock is ahead, when that has changed.
+    pub(crate) async fn tell_clock(
+        &mut self,
+        store: &Store,
+        term: &Term,
+        provider: &str,
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        let ahead = self.ahead(now);
+        let known = self.told_ahead.is_some_and(|told| (told - ahead).abs() < CLOCK_CHANGE);
+        if self.listing.is_some() && !known {
+            store.provider_ahead(term, provider, ahead).await?;
+            self.told_ahead = Some(ahead);
+        }
+        Ok(())
     }
 
     /// Writes what came of the calls.
@@ -175,7 +197,7 @@ impl Bought {
             let row = books.servers.iter().find(|row| row.intent == listed.intent && !row.ended);
             if let Some(row) = row {
                 if row.server.is_none() {
-                    store.server_seen(term, listed.intent, &listed.server.id, listed.server.created).await?;
+                    seen(store, term, listed.intent, &listed.server).await?;
                 }
                 continue;
             }
@@ -207,7 +229,7 @@ impl Bought {
                 "a server of ours that nobody means to have"
             );
             // It is billed until it is gone, whatever we thought of it.
-            store.server_seen(term, listed.intent, &listed.server.id, listed.server.created).await?;
+            seen(store, term, listed.intent, &listed.server).await?;
         }
         Ok(condemned)
     }
@@ -271,6 +293,10 @@ fn cause_of(word: &str) -> Option<PauseCause> {
         .find(|cause| word_of(*cause) == word)
 }
 
+async fn seen(store: &Store, term: &Term, intent: IntentId, server: &cloud::Server) -> Result<(), Error> {
+    Ok(store.server_seen(term, intent, &server.id, server.created, server.rate.as_ref()).await?)
+}
+
 async fn created(
     store: &Store,
     term: &Term,
@@ -283,7 +309,7 @@ async fn created(
     let error = match result {
         Ok(Some(server)) => {
             tracing::info!(name = ordered.name, server = server.id, machine_type, location, "server created");
-            store.server_seen(term, ordered.intent, &server.id, server.created).await?;
+            seen(store, term, ordered.intent, &server).await?;
             return Ok(store.cell_taken(term, provider, machine_type, location).await?);
         }
         Ok(None) => return Ok(()),

@@ -8,6 +8,7 @@ mod bought;
 pub mod cloud;
 mod errands;
 mod error;
+mod experience;
 mod guards;
 mod housekeeping;
 mod observe;

@@ -2,11 +2,11 @@
 
 use chrono::TimeDelta;
 use rgrid_core::Timestamp;
-use rgrid_core::fleet::forecast::{History, Kind};
-use rgrid_core::fleet::{
-    Backing, Demand, FleetPolicy, FleetView, Machine, Market, Overdue, ServerView, WorkerView,
-};
+use rgrid_core::fleet::forecast::{History, Kind, Running};
+use rgrid_core::fleet::{Backing, Demand, FleetView, Machine, Market, Overdue, ServerView, WorkerView};
 use rgrid_core::limits;
+use rgrid_core::worker::Capacity;
+use rgrid_store::durations::RunningRow;
 use rgrid_store::fleet::{FleetRows, FleetWorkerRow};
 use rgrid_store::servers::ServerRow;
 
@@ -32,14 +32,16 @@ pub(crate) struct Provided<'a> {
     pub(crate) ahead: TimeDelta,
 }
 
+/// Of what waits and is of more than one script: nothing is known of its durations.
+const MIXED: Kind = Kind(0);
+
 /// Puts the view together.
 pub(crate) fn view(
     rows: &FleetRows,
     provided: Provided<'_>,
     failures: Failures,
-    policy: &FleetPolicy,
+    history: History,
 ) -> FleetView {
-    let impatient = |oldest: Timestamp| (rows.now - oldest).to_std().unwrap_or_default() >= policy.patience;
     FleetView {
         workers: rows.workers.iter().map(|row| worker(row, &provided)).collect(),
         demand: rows
@@ -48,13 +50,13 @@ pub(crate) fn view(
             .map(|row| Demand {
                 wanted: row.wanted,
                 executions: row.count,
-                impatient: if impatient(row.oldest) { row.count } else { 0 },
+                impatient: row.impatient,
                 oldest_queued_at: row.oldest,
-                kind: Kind(0),
+                kind: row.kind.map_or(MIXED, Kind),
             })
             .collect(),
-        running: Vec::new(),
-        history: History::default(),
+        running: rows.running.iter().map(|row| running(row, &rows.workers)).collect(),
+        history,
         market: provided.market,
         overdue: rows
             .overdue
@@ -112,6 +114,23 @@ fn worker(row: &FleetWorkerRow, provided: &Provided<'_>) -> WorkerView {
             created: server.created.map(|created| created - provided.ahead),
             price: server.price,
         }),
+    }
+}
+
+/// What runs, with the room that it leaves: its worker's share where it asked for nothing.
+fn running(row: &RunningRow, workers: &[FleetWorkerRow]) -> Running {
+    // Workers are read in the order of their ids.
+    let at = workers.binary_search_by(|worker| worker.id.cmp(&row.worker_id)).ok();
+    let share = at.map(|at| workers[at].capacity.share(workers[at].slots)).unwrap_or(row.wanted);
+    let or_share = |wanted: u64, share: u64| if wanted == 0 { share } else { wanted };
+    Running {
+        kind: Kind(row.kind),
+        started_at: row.claimed_at,
+        held: Capacity {
+            cpu_millis: if row.wanted.cpu_millis == 0 { share.cpu_millis } else { row.wanted.cpu_millis },
+            memory_bytes: or_share(row.wanted.memory_bytes, share.memory_bytes),
+            disk_bytes: or_share(row.wanted.disk_bytes, share.disk_bytes),
+        },
     }
 }
 

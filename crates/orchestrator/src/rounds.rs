@@ -22,6 +22,7 @@ use crate::apply::{Round, apply};
 use crate::bought::{Books, Bought, Period};
 use crate::cloud::{Cloud, Listing, Target};
 use crate::error::Error;
+use crate::experience::Experience;
 use crate::guards;
 use crate::housekeeping;
 use crate::observe::{Failures, Provided, view};
@@ -192,6 +193,7 @@ struct State {
     judge_after: Option<Timestamp>,
     failures: Failures,
     bought: Bought,
+    experience: Experience,
     reported: HashMap<&'static str, Instant>,
 }
 
@@ -205,7 +207,7 @@ impl State {
             self.report("provider", &error);
         }
         let bills = cloud.backing() == Backing::Server;
-        let rows = match store.fleet().await {
+        let rows = match store.fleet(config.policy.patience).await {
             Ok(rows) => rows,
             Err(error) => {
                 self.report("observe", &error.into());
@@ -240,6 +242,15 @@ impl State {
             in_a_row: books.market.failed_in_a_row,
             newest_at: books.market.failed_at,
         });
+        if bills {
+            // Without it nothing is expected to make room.
+            if let Err(error) = self.experience.learn(store).await {
+                self.report("history", &error);
+            }
+            if let Err(error) = self.bought.tell_clock(store, &term, cloud.name(), rows.now).await {
+                self.report("provider", &error);
+            }
+        }
         let provided = Provided {
             name: cloud.name(),
             listing: listing.as_ref(),
@@ -247,7 +258,8 @@ impl State {
             market: books.as_ref().map(|books| self.bought.market(&books.market)).unwrap_or_default(),
             ahead: self.bought.ahead(rows.now),
         };
-        let fleet = view(&rows, provided, failures, &policy);
+        let history = std::mem::take(&mut self.experience.history);
+        let fleet = view(&rows, provided, failures, history);
         let round = Round {
             store,
             cloud,
@@ -297,6 +309,7 @@ impl State {
                     .set(rows.now.timestamp_millis() as f64 / 1000.0);
             }
         }
+        self.experience.history = fleet.history;
         if let Some(books) = &books
             && let Err(error) = self.reconcile(config, store, cloud, &term, books, rows.now).await
         {

@@ -9,7 +9,8 @@ use std::sync::atomic::Ordering;
 
 use rgrid_core::execution::Step;
 use rgrid_core::id::{AccountId, BatchId, ExecutionId, WorkerId};
-use rgrid_core::placement::{self, Candidate, Load, Offer};
+use rgrid_core::money::paid_until;
+use rgrid_core::placement::{self, Candidate, Load, Offer, Paid};
 use rgrid_core::submission::Submission;
 use rgrid_core::worker::Capacity;
 use rgrid_core::{Timestamp, limits, sizes};
@@ -227,10 +228,23 @@ async fn offers(connection: &mut PgConnection, polls: &BTreeMap<WorkerId, Poll>)
         let held = u32::try_from(row.number64("held")?).unwrap_or(u32::MAX);
         let slots = row.number32("slots")?.saturating_sub(held).min(poll.slots);
         if slots > 0 {
-            offers.push(Offer { worker, slots, free, whole, docker: row.try_get("docker")?, paid: None });
+            let (docker, paid) = (row.try_get("docker")?, paid(row)?);
+            offers.push(Offer { worker, slots, free, whole, docker, paid });
         }
     }
     Ok(offers)
+}
+
+/// The hour that is paid of the server behind a worker; `None` where nobody bills.
+fn paid(row: &PgRow) -> Result<Option<Paid>> {
+    let Some(since) = row.try_get("paid_since")? else { return Ok(None) };
+    let now: Timestamp = row.try_get("now")?;
+    let held_since: Option<Timestamp> = row.try_get("held_since")?;
+    let between = |from: Timestamp, to: Timestamp| (to - from).to_std().unwrap_or_default();
+    Ok(Some(Paid {
+        left: between(now, paid_until(since, now)),
+        held_for: held_since.map(|held| between(held, now)),
+    }))
 }
 
 async fn heads(connection: &mut PgConnection, offers: &[Offer]) -> Result<Vec<Head>> {

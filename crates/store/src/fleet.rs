@@ -1,6 +1,8 @@
 //! What the orchestrator reads in one view and writes under its term. Every write checks the term in its own
 //! transaction and answers `Error::NotLeader` when it has passed on.
 
+use std::time::Duration;
+
 use rgrid_core::execution::Status;
 use rgrid_core::id::{AccountId, BatchId, ExecutionId, IntentId, WorkerId};
 use rgrid_core::outcome::Outcome;
@@ -11,6 +13,7 @@ use sqlx::postgres::PgRow;
 use sqlx::types::Json;
 use sqlx::{PgConnection, Postgres, Row, Transaction};
 
+use crate::durations::{self, RunningRow};
 use crate::endings::{self, Overdue};
 use crate::leadership::{self, Term};
 use crate::notify::Nudge;
@@ -65,8 +68,12 @@ pub struct DemandRow {
     pub wanted: Capacity,
     /// How many would run if there were room (counted to [`DEMAND_COUNT_MAX`]).
     pub count: u32,
+    /// Of them, those that have waited for the patience that was asked about.
+    pub impatient: u32,
     /// When the first of them was accepted.
     pub oldest: Timestamp,
+    /// Whose durations theirs are like; `None` where more than one script waits.
+    pub kind: Option<u64>,
 }
 
 /// Demand of one lane is not counted beyond this: no fleet grows by more in one round.
@@ -98,6 +105,8 @@ pub struct FleetRows {
     pub workers: Vec<FleetWorkerRow>,
     /// Queued work that limits would let run.
     pub demand: Vec<DemandRow>,
+    /// What runs on workers that take work; read only while something waits.
+    pub running: Vec<RunningRow>,
     /// Attempts whose lease has run out by `now`, or that were not named in time.
     pub overdue: Vec<OverdueRow>,
     /// When heartbeats could not be accepted.
@@ -125,8 +134,9 @@ const DEMAND_LANES_MAX: i64 = 1000;
 const OPEN_COUNT_MAX: i64 = 10_000;
 
 impl Store {
-    /// Reads the fleet, the demand and the overdue attempts in one snapshot.
-    pub async fn fleet(&self) -> Result<FleetRows> {
+    /// Reads the fleet, the demand, what runs and the overdue attempts in one snapshot. Work that has waited for `patience`
+    /// is counted as impatient.
+    pub async fn fleet(&self, patience: Duration) -> Result<FleetRows> {
         let mut transaction =
             self.begin_with(Some("begin isolation level repeatable read, read only")).await?;
         let activity = sqlx::query(include_str!("../queries/fleet/activity.sql"))
@@ -140,8 +150,11 @@ impl Store {
         let demand = sqlx::query(include_str!("../queries/fleet/demand.sql"))
             .bind(i64::from(DEMAND_COUNT_MAX))
             .bind(DEMAND_LANES_MAX)
+            .bind(row::millis(patience))
             .fetch_all(&mut *transaction)
             .await?;
+        let running =
+            if demand.is_empty() { Vec::new() } else { durations::running(&mut transaction).await? };
         let overdue = sqlx::query(include_str!("../queries/fleet/overdue.sql"))
             .bind(row::millis(limits::UNNAMED_AFTER))
             .fetch_all(&mut *transaction)
@@ -151,6 +164,7 @@ impl Store {
             now: activity.try_get("now")?,
             workers: workers.iter().map(FleetWorkerRow::read).collect::<Result<_>>()?,
             demand: demand.iter().map(DemandRow::read).collect::<Result<_>>()?,
+            running,
             overdue: overdue.iter().map(OverdueRow::read).collect::<Result<_>>()?,
             outages: Outages::read(&activity)?,
             open_executions: activity.number64("open_executions")?,
@@ -411,7 +425,9 @@ impl DemandRow {
             priority: row.try_get("priority")?,
             wanted: workers::capacity(row)?,
             count: u32::try_from(row.number64("count")?).unwrap_or(u32::MAX),
+            impatient: u32::try_from(row.number64("impatient")?).unwrap_or(u32::MAX),
             oldest: row.try_get("oldest")?,
+            kind: row.try_get::<Option<i64>, _>("kind")?.map(i64::cast_unsigned),
         })
     }
 }

@@ -14,6 +14,7 @@ mod combined_cache;
 mod dependencies;
 pub mod dependency_cache;
 pub mod directives;
+pub mod durations;
 mod endings;
 mod error;
 pub mod executions;

@@ -1,6 +1,7 @@
 //! How a provider answered: what it refused, why it takes no order, which types brought less than they promised, and why
 //! work waits because of it. Remembered for whoever leads next.
 
+use chrono::TimeDelta;
 use rgrid_core::Timestamp;
 use rgrid_core::id::WorkerId;
 use rgrid_core::money::Micros;
@@ -109,6 +110,18 @@ impl Store {
     /// The provider takes no order for a while.
     pub async fn provider_paused(&self, term: &Term, provider: &str, cause: &str) -> Result<()> {
         self.note(term, include_str!("../queries/market/pause.sql"), &[provider, cause]).await
+    }
+
+    /// A provider's clock is so far ahead of PostgreSQL's: claims ask until when servers are paid.
+    pub async fn provider_ahead(&self, term: &Term, provider: &str, ahead: TimeDelta) -> Result<()> {
+        let mut transaction = self.write(term).await?;
+        sqlx::query(include_str!("../queries/market/set_clock.sql"))
+            .bind(provider)
+            .bind(ahead.num_milliseconds())
+            .execute(&mut *transaction)
+            .await?;
+        transaction.commit().await?;
+        Ok(())
     }
 
     async fn note(&self, term: &Term, query: &'static str, texts: &[&str]) -> Result<()> {

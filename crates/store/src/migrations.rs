@@ -27,6 +27,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (16, "servers", include_str!("../migrations/0016_servers.sql")),
     (20, "running generation", include_str!("../migrations/0020_running_generation.sql")),
     (21, "waiting generation", include_str!("../migrations/0021_waiting_generation.sql")),
+    (22, "provider clocks", include_str!("../migrations/0022_provider_clocks.sql")),
 ];
 
 /// SQLSTATE of a table that is not there: sqlx's own, before the first migration.

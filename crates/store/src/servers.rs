@@ -146,19 +146,23 @@ impl Store {
         Ok(Ordered { intent, worker, name, join_token })
     }
 
-    /// A server is there: it was just created, or a listing shows it.
+    /// A server is there: it was just created, or a listing shows it. What its type costs is captured the first time: an order
+    /// may have been written by a catalog that was a moment too old.
     pub async fn server_seen(
         &self,
         term: &Term,
         intent: IntentId,
         server: &str,
         created: Timestamp,
+        rate: Option<&Rate>,
     ) -> Result<()> {
         let mut transaction = self.write(term).await?;
         sqlx::query(include_str!("../queries/servers/seen.sql"))
             .bind(intent.to_string())
             .bind(server)
             .bind(created)
+            .bind(rate.map(|rate| rate.hour.to_string()))
+            .bind(rate.and_then(|rate| rate.month).map(|month| month.to_string()))
             .execute(&mut *transaction)
             .await?;
         transaction.commit().await?;

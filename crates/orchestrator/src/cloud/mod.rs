@@ -11,6 +11,7 @@ use rgrid_core::Timestamp;
 use rgrid_core::fleet::Backing;
 use rgrid_core::fleet::catalog::Catalog;
 use rgrid_core::id::{IntentId, WorkerId};
+use rgrid_core::money::Rate;
 
 /// What the orchestrator needs of a provider.
 pub trait Cloud: Send + Sync + 'static {
@@ -72,6 +73,8 @@ pub struct Server {
     pub id: String,
     /// When it was created, in the provider's words.
     pub created: Timestamp,
+    /// What its type costs there now; `None` where the provider does not say.
+    pub rate: Option<Rate>,
 }
 
 /// A machine that is spoken of.

@@ -14,7 +14,7 @@ use rgrid_orchestrator::{Config, Period, Spending, run};
 use rgrid_store::attempts::AttemptState;
 use rgrid_store::claim::{Claimed, Poll};
 use rgrid_store::directives::Held;
-use rgrid_store::servers::server_name;
+use rgrid_store::servers::{LedgerRow, server_name};
 use rgrid_store::workers::HeartbeatRow;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 use crate::stage::{Grid, WHOLE, auth, finished, join_row, until};
 
 /// The hour's edge, less the margin, and a little.
-const TO_THE_EDGE: Duration = Duration::from_secs(3600 - 170);
+pub(crate) const TO_THE_EDGE: Duration = Duration::from_secs(3600 - 170);
 
 /// A grid that buys, and whom it buys of.
 pub(crate) struct Market {
@@ -51,8 +51,12 @@ impl Buyer {
 
 impl Market {
     pub(crate) async fn new() -> Self {
+        Self::over(Grid::new().await).await
+    }
+
+    /// The same for a grid that was made otherwise.
+    pub(crate) async fn over(grid: Grid) -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let grid = Grid::new().await;
         let pace = Pace::Running { speed: 1 };
         let stand = Stand::start(Options { pace, ..Options::default() }).await.unwrap();
         let id = grid.store.grid_id().await.unwrap();
@@ -60,7 +64,11 @@ impl Market {
     }
 
     pub(crate) fn provider(&self, ssh_public_key: Option<String>) -> Hetzner {
-        Hetzner::new(hetzner::Config {
+        Hetzner::new(self.provider_config(ssh_public_key)).unwrap()
+    }
+
+    pub(crate) fn provider_config(&self, ssh_public_key: Option<String>) -> hetzner::Config {
+        hetzner::Config {
             endpoint: self.stand.endpoint(),
             token: Token::new(self.stand.token()),
             grid: self.id,
@@ -78,8 +86,28 @@ impl Market {
                 images: Vec::new(),
             },
             probe: Duration::from_millis(500),
-        })
-        .unwrap()
+        }
+    }
+
+    /// What an orchestrator of this grid is told.
+    pub(crate) fn config(&self, holder: &str, period: Period) -> Config {
+        let policy = FleetPolicy {
+            backing: Backing::Server,
+            workers_max: 3,
+            servers: ServerPolicy {
+                types: vec!["cpx12".to_owned()],
+                locations: vec!["fsn1".to_owned(), "nbg1".to_owned()],
+                ..ServerPolicy::default()
+            },
+            ..FleetPolicy::embedded(WHOLE, 2)
+        };
+        Config {
+            holder: holder.to_owned(),
+            policy,
+            retire: CancellationToken::new(),
+            spending: Spending::On,
+            period,
+        }
     }
 
     pub(crate) fn buyer(&self, holder: &str) -> Buyer {
@@ -102,30 +130,16 @@ impl Market {
         spending: Spending,
         change: impl FnOnce(&mut FleetPolicy),
     ) -> Buyer {
-        let mut policy = FleetPolicy {
-            backing: Backing::Server,
-            workers_max: 3,
-            servers: ServerPolicy {
-                types: vec!["cpx12".to_owned()],
-                locations: vec!["fsn1".to_owned(), "nbg1".to_owned()],
-                ..ServerPolicy::default()
-            },
-            ..FleetPolicy::embedded(WHOLE, 2)
-        };
-        change(&mut policy);
-        let config = Config {
-            holder: holder.to_owned(),
-            policy,
-            retire: CancellationToken::new(),
-            spending,
-            period: Period { list: Duration::from_millis(100), catalog: Duration::from_secs(60) },
-        };
+        let period = Period { list: Duration::from_millis(100), catalog: Duration::from_secs(60) };
+        let mut config = self.config(holder, period);
+        change(&mut config.policy);
+        config.spending = spending;
         let shutdown = CancellationToken::new();
         let task = tokio::spawn(run(config, self.grid.store.clone(), provider, shutdown.clone()));
         Buyer { shutdown, task }
     }
 
-    async fn until_servers(&self, count: usize) {
+    pub(crate) async fn until_servers(&self, count: usize) {
         until(&format!("{count} servers"), async || self.stand.servers().len() == count).await;
     }
 
@@ -140,7 +154,7 @@ impl Market {
     }
 
     /// A server that was bought for a submission, and the attempt that it holds.
-    async fn at_work(&self) -> (WorkerId, Claimed) {
+    pub(crate) async fn at_work(&self) -> (WorkerId, Claimed) {
         self.grid.submit().await;
         self.until_servers(1).await;
         let worker = self.join().await;
@@ -153,7 +167,7 @@ impl Market {
         until("the server is known", known).await;
     }
 
-    async fn claim(&self, worker: WorkerId) -> Claimed {
+    pub(crate) async fn claim(&self, worker: WorkerId) -> Claimed {
         self.try_claim(worker).await.remove(0)
     }
 
@@ -173,25 +187,31 @@ impl Market {
         self.grid.store.heartbeats(&[beat]).await.unwrap();
     }
 
-    async fn finish(&self, worker_id: WorkerId, claimed: &Claimed) {
+    pub(crate) async fn finish(&self, worker_id: WorkerId, claimed: &Claimed) {
         let auth = auth(worker_id, claimed);
         assert_eq!(self.grid.store.finish(&auth, &finished(), [7; 32]).await.unwrap(), Status::Completed);
     }
 
+    /// Our ledger.
+    pub(crate) async fn lines(&self) -> Vec<LedgerRow> {
+        let since = self.stand.now() - chrono::TimeDelta::days(400);
+        self.grid.store.ledger(since).await.unwrap()
+    }
+
     /// Both ledgers, in micro-euros.
     pub(crate) async fn ledgers(&self) -> (i64, i64) {
-        let since = self.stand.now() - chrono::TimeDelta::days(400);
-        let ours: i64 = self.grid.store.ledger(since).await.unwrap().iter().map(|line| line.amount.0).sum();
+        let ours: i64 = self.lines().await.iter().map(|line| line.amount.0).sum();
         (ours, i64::try_from(self.stand.ledger().micros).unwrap())
     }
 
-    /// Both ledgers without what others have at the provider; theirs are never deleted.
-    pub(crate) async fn ledgers_of_ours(&self, foreign: &HashSet<String>) -> (i64, i64) {
-        let (ours, all) = self.ledgers().await;
+    /// Both ledgers without these servers.
+    pub(crate) async fn ledgers_without(&self, names: &HashSet<String>) -> (i64, i64) {
+        let lines = self.lines().await;
+        let ours = lines.iter().filter(|line| !names.contains(&line.name)).map(|line| line.amount.0).sum();
         let bill = self.stand.ledger();
-        let others = bill.lines.iter().filter(|line| foreign.contains(&line.name));
+        let others = bill.lines.iter().filter(|line| names.contains(&line.name));
         let others: u64 = others.map(|line| line.micros + line.hours * 800).sum();
-        (ours, all - i64::try_from(others).unwrap())
+        (ours, i64::try_from(bill.micros - others).unwrap())
     }
 
     /// Where executions stand, and how many of their attempts ended.
@@ -208,14 +228,14 @@ impl Market {
     }
 
     /// Nothing is left: no server, no open order, and both ledgers say the same.
-    async fn settled(&self) {
+    pub(crate) async fn settled(&self) {
         until("no server is left", async || self.stand.servers().is_empty()).await;
         until("no order is open", async || self.grid.store.servers().await.unwrap().is_empty()).await;
         let (ours, theirs) = self.ledgers().await;
         assert_eq!(ours, theirs);
     }
 
-    fn creates(&self) -> usize {
+    pub(crate) fn creates(&self) -> usize {
         let requests = self.stand.requests(0);
         requests.iter().filter(|r| r.method == "POST" && r.path == "/servers").count()
     }
@@ -229,7 +249,7 @@ impl Market {
     }
 
     /// So many listings have been answered from now on.
-    async fn listings(&self, count: usize) {
+    pub(crate) async fn listings(&self, count: usize) {
         let seen = self.stand.requests(0).last().map_or(0, |request| request.number);
         let list =
             |r: &&hetzner_sim::Request| r.method == "GET" && r.path == "/servers" && r.status.is_some();

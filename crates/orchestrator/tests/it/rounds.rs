@@ -48,7 +48,7 @@ async fn a_worker_that_ends_before_it_joins_is_given_up_and_the_next_is_created(
     let worker = hand.created()[0];
     hand.lose(worker, "bubblewrap is missing: sudo apt-get install bubblewrap");
     until("it is given up", async || grid.status(worker).await == WorkerStatus::Terminated).await;
-    let said = grid.store.fleet().await.unwrap();
+    let said = grid.store.fleet(Duration::ZERO).await.unwrap();
     assert!(said.workers.iter().all(|row| row.id != worker), "it is not looked at any more");
     until("the next is created", async || !hand.created().is_empty()).await;
     orchestrator.stop().await;

@@ -163,6 +163,11 @@ impl Grid {
     pub(crate) async fn new() -> Self {
         let database = rgrid_store::testing::database().await;
         let store = database.store();
+        Self::over(database, store)
+    }
+
+    /// The same over a database that was made otherwise.
+    pub(crate) fn over(database: TestDatabase, store: Store) -> Self {
         let beating = store.clone();
         let beats = tokio::spawn(async move {
             loop {

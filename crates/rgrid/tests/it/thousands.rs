@@ -247,7 +247,7 @@ async fn thousands_of_workers_stay_alive_and_each_execution_is_handed_out_once()
     report("in all", begun, before, api.pid(), &seen);
     patiently("every execution ends", || grid.count(port, "queued,running") == 0);
 
-    let rows = store.fleet().await.unwrap();
+    let rows = store.fleet(Duration::ZERO).await.unwrap();
     assert_eq!(rows.workers.len(), workers);
     for worker in &rows.workers {
         // One that was called dead, and came back, has another state since.

@@ -1,5 +1,7 @@
 //! Attempts: a stale one changes nothing, a finish may be repeated, and a lost one is tried again as often as is allowed.
 
+use std::time::Duration;
+
 use rgrid_core::execution::Status;
 use rgrid_core::outcome::{CancelledBy, Outcome};
 use rgrid_store::Error;
@@ -205,7 +207,7 @@ async fn a_lost_attempt_is_tried_again_until_its_retries_are_used_up() {
         stage
             .execute("update attempts set lease_until = now() - interval '1 second' where state = 'running'")
             .await;
-        assert_eq!(stage.store.fleet().await.unwrap().overdue.len(), 1);
+        assert_eq!(stage.store.fleet(Duration::ZERO).await.unwrap().overdue.len(), 1);
         assert!(stage.store.requeue(&term, id, number, Requeue::Lost).await.unwrap());
         assert!(!stage.store.requeue(&term, id, number, Requeue::Lost).await.unwrap());
         assert!(matches!(stage.store.check_attempt(&auth(&claimed)).await, Err(Error::NotCurrent)));
@@ -227,7 +229,7 @@ async fn an_attempt_that_its_worker_never_named_goes_back_for_free() {
     stage.claim_one(worker).await;
     assert!(!stage.store.requeue(&term, id, 1, Requeue::Unnamed).await.unwrap());
     stage.execute("update attempts set claimed_at = now() - interval '21 seconds'").await;
-    assert!(!stage.store.fleet().await.unwrap().overdue[0].named);
+    assert!(!stage.store.fleet(Duration::ZERO).await.unwrap().overdue[0].named);
     assert!(stage.store.requeue(&term, id, 1, Requeue::Unnamed).await.unwrap());
     let claimed = stage.claim_one(worker).await;
     stage.heartbeat(worker, &[&claimed]).await;

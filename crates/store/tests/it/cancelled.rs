@@ -39,7 +39,7 @@ async fn a_caller_that_is_dropped_leaves_no_transaction_open() {
         };
         tokio::select! {
             biased;
-            _ = stage.store.fleet() => {}
+            _ = stage.store.fleet(Duration::ZERO) => {}
             () = moment => {}
         }
         let dropped = Instant::now();

@@ -44,7 +44,7 @@ async fn demand_is_counted_per_lane_within_the_limits_of_batches() {
         let sent = changed(|draft| draft.wanted.cpu_millis = cpu);
         stage.store.create_execution(stage.account, &sent, false, None).await.unwrap();
     }
-    let rows = stage.store.fleet().await.unwrap();
+    let rows = stage.store.fleet(Duration::ZERO).await.unwrap();
     let mut demand: Vec<_> = rows.demand.iter().map(|lane| (lane.wanted.cpu_millis, lane.count)).collect();
     demand.sort_unstable();
     assert_eq!(demand, [(0, 2), (4000, 1)]);
@@ -58,7 +58,7 @@ async fn demand_is_counted_per_lane_within_the_limits_of_batches() {
             update lanes set batch_id = '{batch}' where cpu_millis = 0"
         ))
         .await;
-    let rows = stage.store.fleet().await.unwrap();
+    let rows = stage.store.fleet(Duration::ZERO).await.unwrap();
     assert!(rows.demand.iter().all(|lane| lane.count == 1));
 }
 

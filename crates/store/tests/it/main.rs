@@ -10,6 +10,7 @@ mod collection;
 mod combined_cache;
 mod crew;
 mod dependency_cache;
+mod durations;
 mod executions;
 mod fleet;
 mod gates;

@@ -15,7 +15,7 @@ use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use crate::stage::Stage;
 
 /// Called for each execution or attempt, by every heartbeat, poll, flush or round, or once for each request of a client.
-const HOT: [(&str, &str); 19] = [
+const HOT: [(&str, &str); 20] = [
     ("artifacts", "a page or a file of an execution's results is asked for"),
     ("attempts", "an attempt begins and ends"),
     ("blobs", "inputs and outputs come and go"),
@@ -24,6 +24,7 @@ const HOT: [(&str, &str); 19] = [
     ("combined_cache", "an execution completes, or asks for one that did"),
     ("dependency_cache", "a worker lacks the environment of an attempt"),
     ("directives", "every heartbeat"),
+    ("durations", "every round of an orchestrator that buys"),
     ("executions", "every submission and every page of a list"),
     ("fleet", "every round of the orchestrator"),
     ("follows", "followers are served each 50 ms"),
@@ -85,7 +86,7 @@ const COLD: [(&str, &str); 30] = [
 ];
 
 /// Tables of a row, or of a row a replica: an index would cost more than it gives.
-const TINY: [&str; 10] = [
+const TINY: [&str; 11] = [
     "grid",
     "api_outage",
     "api_beats",
@@ -93,6 +94,7 @@ const TINY: [&str; 10] = [
     "order_pauses",
     "order_refusals",
     "outlook",
+    "provider_clocks",
     "running_generation",
     "type_shortfalls",
     "waiting_generation",

@@ -69,7 +69,7 @@ async fn every_started_hour_is_a_line_and_the_end_is_the_deletes() {
     let stage = Stage::new().await;
     let (term, ordered) = ordered(&stage).await;
     let created = at("2026-11-26T10:15:00Z");
-    stage.store.server_seen(&term, ordered.intent, "42", created).await.unwrap();
+    stage.store.server_seen(&term, ordered.intent, "42", created, None).await.unwrap();
     let row = stage.store.servers().await.unwrap().remove(0);
     // A clock that was wrong for a moment has begun hours that never were.
     for until in ["2026-11-26T10:20:00Z", "2026-11-26T11:15:01Z", "2026-11-26T14:00:00Z"] {
@@ -88,9 +88,25 @@ async fn every_started_hour_is_a_line_and_the_end_is_the_deletes() {
     ];
     assert_eq!(ledger(&stage).await, expected);
     assert!(stage.store.servers().await.unwrap().is_empty());
+    // What the type costs by then is not what this server costs.
+    let dearer = Rate { hour: "0.5".parse().unwrap(), month: None };
+    stage.store.server_seen(&term, ordered.intent, "42", created, Some(&dearer)).await.unwrap();
+    let again = stage.store.servers().await.unwrap().remove(0);
+    assert_eq!(again.price, order().price);
     // It shows once more: it was not gone.
-    stage.store.server_seen(&term, ordered.intent, "42", created).await.unwrap();
+    stage.store.server_seen(&term, ordered.intent, "42", created, None).await.unwrap();
     assert_eq!(stage.store.servers().await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn what_the_provider_says_when_it_creates_is_the_price() {
+    let stage = Stage::new().await;
+    let (term, ordered) = ordered(&stage).await;
+    let rate = Rate { hour: "0.04".parse().unwrap(), month: Some("20".parse().unwrap()) };
+    let created = at("2026-11-26T10:15:00Z");
+    stage.store.server_seen(&term, ordered.intent, "42", created, Some(&rate)).await.unwrap();
+    let row = stage.store.servers().await.unwrap().remove(0);
+    assert_eq!(row.price, ServerPrice { server: rate, ..order().price });
 }
 
 #[tokio::test]
@@ -99,10 +115,10 @@ async fn a_refused_order_frees_its_place_and_one_whose_server_was_seen_does_not(
     let (term, first) = ordered(&stage).await;
     assert!(stage.store.server_refused(&term, first.intent, "sold out").await.unwrap());
     assert!(stage.store.servers().await.unwrap().is_empty());
-    assert!(stage.store.fleet().await.unwrap().workers.is_empty());
+    assert!(stage.store.fleet(Duration::ZERO).await.unwrap().workers.is_empty());
     assert_eq!(stage.store.unwanted_servers(&term, &[first.intent]).await.unwrap(), [first.intent]);
     let second = stage.store.order_server(&term, &order()).await.unwrap();
-    stage.store.server_seen(&term, second.intent, "42", at("2026-11-26T10:15:00Z")).await.unwrap();
+    stage.store.server_seen(&term, second.intent, "42", at("2026-11-26T10:15:00Z"), None).await.unwrap();
     assert!(!stage.store.server_refused(&term, second.intent, "sold out").await.unwrap());
     assert!(stage.store.unwanted_servers(&term, &[second.intent]).await.unwrap().is_empty());
 }

@@ -57,7 +57,7 @@ async fn a_heartbeat_renews_what_it_names_and_nothing_else() {
     stage.execute("update attempts set lease_until = now() + interval '13 seconds'").await;
     stage.heartbeat(id, &[&named]).await;
     assert_eq!(stage.count(renewed).await, 0);
-    let overdue = stage.store.fleet().await.unwrap();
+    let overdue = stage.store.fleet(Duration::ZERO).await.unwrap();
     assert_eq!(overdue.workers[0].open_attempts, 2);
     let _ = unnamed;
 }
@@ -94,7 +94,7 @@ async fn a_dead_worker_returns_and_its_old_attempts_stay_lost() {
     let claimed = stage.claim_one(id).await;
     stage.heartbeat(id, &[&claimed]).await;
     let term = stage.store.lead("a").await.unwrap().unwrap();
-    let seen = stage.store.fleet().await.unwrap().workers[0].last_heartbeat_at;
+    let seen = stage.store.fleet(Duration::ZERO).await.unwrap().workers[0].last_heartbeat_at;
     assert!(!stage.store.mark_dead(&term, id, None, "silent").await.unwrap());
     assert!(stage.store.mark_dead(&term, id, seen, "silent").await.unwrap());
     let row = stage.store.execution(stage.account, execution).await.unwrap();
@@ -114,7 +114,7 @@ async fn a_worker_lives_from_its_intent_to_its_end() {
     let term = store.lead("a").await.unwrap().unwrap();
     let (intent, id) = store.provision_intent(&term, "local", "2 wait").await.unwrap();
     let token = store.create_join_token(Some(id), MINUTE).await.unwrap();
-    assert_eq!(store.fleet().await.unwrap().workers[0].intent_id, Some(intent));
+    assert_eq!(store.fleet(Duration::ZERO).await.unwrap().workers[0].intent_id, Some(intent));
     let (joined, credential) = store.join(&join(&token, "n")).await.unwrap();
     assert_eq!(joined, id);
     stage.submit(&[], false).await;
@@ -122,7 +122,7 @@ async fn a_worker_lives_from_its_intent_to_its_end() {
     assert!(!store.mark_terminating(&term, id, "idle").await.unwrap());
     assert!(store.mark_draining(&term, id, "idle").await.unwrap());
     assert!(store.worker_drain(id).await.unwrap());
-    assert!(store.fleet().await.unwrap().workers[0].drain_deadline.is_some());
+    assert!(store.fleet(Duration::ZERO).await.unwrap().workers[0].drain_deadline.is_some());
     assert!(!store.mark_terminating(&term, id, "idle").await.unwrap());
     store.hand_back(&crate::crew::auth(&claimed)).await.unwrap();
     assert_eq!(store.claim(&[poll(id, 1)]).await.unwrap(), []);
@@ -130,7 +130,7 @@ async fn a_worker_lives_from_its_intent_to_its_end() {
     assert_eq!(store.authenticate(&credential).await.unwrap(), None);
     assert!(store.mark_terminated(&term, id).await.unwrap());
     assert!(!store.mark_terminated(&term, id).await.unwrap());
-    assert_eq!(store.fleet().await.unwrap().workers, []);
+    assert_eq!(store.fleet(Duration::ZERO).await.unwrap().workers, []);
     assert_eq!(store.workers().await.unwrap()[0].status, WorkerStatus::Terminated);
     assert_eq!(stage.count("select count(*) from server_intents where ended_at is not null").await, 1);
 }

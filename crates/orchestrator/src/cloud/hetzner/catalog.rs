@@ -3,7 +3,7 @@
 use rgrid_core::fleet::catalog::{Architecture, Catalog, MachineType, Offering};
 use rgrid_core::money::Rate;
 
-use super::wire::{Pricing, ServerType, TypePrice};
+use super::wire::{Pricing, Server, ServerType, TypePrice};
 
 /// The currency that limits and ledgers are in.
 const CURRENCY: &str = "EUR";
@@ -21,6 +21,13 @@ pub(super) fn read(types: Vec<ServerType>, pricing: Pricing) -> Catalog {
         .filter_map(|price| Some((price.location.clone(), rate(price)?)))
         .collect();
     Catalog { types: types.iter().filter_map(machine_type).collect(), ipv4 }
+}
+
+/// What a server costs, as its own row says; `None` where that says nothing that can be read.
+pub(super) fn rate_of(server: &Server) -> Option<Rate> {
+    let location = server.location.as_ref()?;
+    let prices = &server.server_type.as_ref()?.prices;
+    prices.iter().find(|price| price.location == location.name).and_then(rate)
 }
 
 /// Net; a price that cannot be read is none.

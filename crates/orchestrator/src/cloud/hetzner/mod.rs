@@ -12,12 +12,13 @@ mod wire;
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rgrid_core::Timestamp;
 use rgrid_core::fleet::Backing;
 use rgrid_core::fleet::catalog::Catalog;
 use rgrid_core::id::{GridId, IntentId, WorkerId};
+use rgrid_core::limits;
 use rgrid_store::servers::server_name;
 use serde_json::json;
 
@@ -129,7 +130,11 @@ impl Hetzner {
 
     /// Without its own word on when it was created, that was now at the latest.
     fn server(&self, server: &wire::Server) -> Server {
-        Server { id: server.id.to_string(), created: server.created.unwrap_or_else(|| self.api.now()) }
+        Server {
+            id: server.id.to_string(),
+            created: server.created.unwrap_or_else(|| self.api.now()),
+            rate: catalog::rate_of(server),
+        }
     }
 
     /// The server with exactly this name.
@@ -241,7 +246,7 @@ impl Cloud for Hetzner {
     /// name, and only when there is none it is asked for once more. It has one name, so there is one at most.
     async fn create(&self, wish: &Wish) -> Result<Option<Server>, Error> {
         let (name, body) = self.order(wish, self.key_name().await?)?;
-        let mut sent = 0;
+        let (mut sent, begun) = (0, Instant::now());
         loop {
             sent += 1;
             let failed = match self.api.post::<wire::One>("a create", "/servers", &body).await {
@@ -253,7 +258,8 @@ impl Cloud for Hetzner {
                     if let Some(server) = self.adopt(&name).await? {
                         return Ok(Some(server));
                     }
-                    if sent >= CREATES_MAX {
+                    // After longer another may lead, who has given the order up.
+                    if sent >= CREATES_MAX || begun.elapsed() > limits::LEADER_TTL {
                         return Err(failed);
                     }
                 }
@@ -286,10 +292,12 @@ impl Cloud for Hetzner {
             }
             (None, None) => None,
         };
-        let Some(id) = id else { return Ok(Deletion::Gone(self.api.told())) };
+        let Some(id) = id else { return Ok(Deletion::Gone(self.api.told().await)) };
         match self.api.delete("a delete", &format!("/servers/{id}")).await {
-            Ok(()) => Ok(Deletion::Asked(self.api.told())),
-            Err(Error::Provider { failure: Failure::NotFound, .. }) => Ok(Deletion::Gone(self.api.told())),
+            Ok(()) => Ok(Deletion::Asked(self.api.told().await)),
+            Err(Error::Provider { failure: Failure::NotFound, .. }) => {
+                Ok(Deletion::Gone(self.api.told().await))
+            }
             Err(error) => Err(error),
         }
     }

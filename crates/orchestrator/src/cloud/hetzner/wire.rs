@@ -38,6 +38,24 @@ pub(super) struct Server {
     pub(super) created: Option<DateTime<Utc>>,
     #[serde(default, deserialize_with = "lenient")]
     pub(super) labels: Option<BTreeMap<String, String>>,
+    #[serde(default, deserialize_with = "lenient")]
+    pub(super) location: Option<Named>,
+    /// Its type as it is sold today: right after a create, what this server costs.
+    #[serde(default, deserialize_with = "lenient")]
+    pub(super) server_type: Option<Sold>,
+}
+
+/// Something of which the name is enough.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub(super) struct Named {
+    pub(super) name: String,
+}
+
+/// What a type costs.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub(super) struct Sold {
+    #[serde(default, deserialize_with = "readable")]
+    pub(super) prices: Vec<TypePrice>,
 }
 
 /// The answer to a create, and to a look at one server.
@@ -125,7 +143,7 @@ pub(super) struct ServerType {
 }
 
 /// What a type costs at a location.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 pub(super) struct TypePrice {
     pub(super) location: String,
     pub(super) price_hourly: Amount,
@@ -134,7 +152,7 @@ pub(super) struct TypePrice {
 }
 
 /// A decimal.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 pub(super) struct Amount {
     pub(super) net: String,
 }

@@ -77,4 +77,5 @@ insert into stdin_streams (execution_id) select id from executions where status 
 insert into stdin_chunks (execution_id, start_byte, end_byte, bytes) select execution_id, 0, 1, 'x' from stdin_streams;
 insert into stdin_ranges (execution_id, start_byte, end_byte, object_key)
 select execution_id, n, n + 1, 'stdin ' || execution_id || n from stdin_streams cross join generate_series(0, 15) n;
+insert into provider_clocks (provider, ahead_ms) values ('local', 0);
 analyze;

@@ -401,7 +401,7 @@ impl World {
     pub(crate) async fn round(&mut self, leader: Leader) {
         let Some(term) = self.term(leader).await else { return };
         let store = self.store();
-        let overdue = store.fleet().await.unwrap().overdue;
+        let overdue = store.fleet(Duration::ZERO).await.unwrap().overdue;
         let seen: BTreeSet<_> = overdue.iter().map(|row| (row.execution_id, row.attempt)).collect();
         assert_eq!(seen, self.model.overdue());
         for row in overdue {
