@@ -46,7 +46,7 @@ fn schemathesis() -> Result<()> {
 }
 
 /// 500 seeded misfortunes over the orchestrator and the stand-in for the provider; how often each hit, and each rule was
-/// looked at, is printed. CI plays a few of them.
+/// looked at, is printed. CI plays 60 of them.
 fn cloud() -> Result<()> {
     run(cargo()
         .args(["test", "--locked", "--package", "rgrid-orchestrator", "--test", "it", "--", "misfortunes::"])

@@ -204,16 +204,6 @@ impl Market {
         (ours, i64::try_from(self.stand.ledger().micros).unwrap())
     }
 
-    /// Both ledgers without these servers.
-    pub(crate) async fn ledgers_without(&self, names: &HashSet<String>) -> (i64, i64) {
-        let lines = self.lines().await;
-        let ours = lines.iter().filter(|line| !names.contains(&line.name)).map(|line| line.amount.0).sum();
-        let bill = self.stand.ledger();
-        let others = bill.lines.iter().filter(|line| names.contains(&line.name));
-        let others: u64 = others.map(|line| line.micros + line.hours * 800).sum();
-        (ours, i64::try_from(bill.micros - others).unwrap())
-    }
-
     /// Where executions stand, and how many of their attempts ended.
     pub(crate) async fn executions(&self, ids: &[ExecutionId]) -> Vec<(Status, usize)> {
         let account = self.grid.store.default_account().await.unwrap().id;
