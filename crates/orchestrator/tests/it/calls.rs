@@ -1,0 +1,70 @@
+//! How many of the provider's calls a busy hour takes, by the stand-in's journal.
+
+use std::io::Write as _;
+use std::time::Duration;
+
+use hetzner_sim::Request;
+use rgrid_orchestrator::{Period, Spending};
+
+use crate::bought::{Market, TO_THE_EDGE};
+use crate::stage::{join_row, until};
+
+/// Servers of the hour.
+const SERVERS: usize = 50;
+/// Calls that the provider allows in an hour.
+const CALLS_PER_HOUR: u64 = 3600;
+/// Of these, so many may be ours.
+const PERCENT_MAX: u64 = 30;
+
+/// So often in an hour.
+fn in_an_hour(period: Duration) -> u64 {
+    3600 / period.as_secs()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_busy_hour_of_fifty_servers_leaves_most_calls_to_others() {
+    let market = Market::new().await;
+    let buyer =
+        market.buyer_with("a", Spending::On, |policy| policy.workers_max = u32::try_from(SERVERS).unwrap());
+    for _ in 0..SERVERS {
+        market.grid.submit().await;
+    }
+    market.until_servers(SERVERS).await;
+    let known = async || market.grid.store.servers().await.unwrap().iter().all(|row| row.server.is_some());
+    until("every server is known", known).await;
+    market.stand.step(Duration::from_secs(30));
+    for server in market.stand.servers() {
+        let token = server.user_data.lines().find(|line| line.trim().starts_with("rgj_")).unwrap();
+        let (worker, _) = market.grid.store.join(&join_row(token.trim().to_owned())).await.unwrap();
+        let claimed = market.claim(worker).await;
+        market.finish(worker, &claimed).await;
+        market.beat(worker, &[]).await;
+    }
+    market.stand.step(TO_THE_EDGE);
+    market.settled().await;
+    let requests = market.stand.requests(0);
+    let listing =
+        |r: &&Request| r.path == "/servers" && r.query.iter().any(|(key, _)| key == "label_selector");
+    let catalog = |r: &&Request| r.path == "/server_types" || r.path == "/pricing";
+    let once = requests.iter().filter(|r| !listing(r) && !catalog(r)).count() as u64;
+    let pages = requests.iter().filter(listing).filter_map(|r| {
+        let page = r.query.iter().find(|(key, _)| key == "page")?;
+        page.1.parse::<u64>().ok()
+    });
+    let looks = requests.iter().filter(catalog).count() as u64;
+    let (pages, period) = (pages.max().unwrap(), Period::default());
+    // What is asked for of its own accord was asked for more often here than a grid does: that is counted by its period.
+    let calls = once + pages * in_an_hour(period.list) + looks * in_an_hour(period.catalog);
+    assert!(once >= 2 * SERVERS as u64, "{once} calls to buy and delete {SERVERS} servers");
+    assert!(
+        calls * 100 <= PERCENT_MAX * CALLS_PER_HOUR,
+        "{once} + {pages} pages + {looks} looks: {calls} calls"
+    );
+    let mut stderr = std::io::stderr();
+    writeln!(
+        stderr,
+        "{once} calls to buy and delete, {pages} pages a listing, {looks} looks: {calls} an hour"
+    )
+    .unwrap();
+    buyer.stop().await;
+}
