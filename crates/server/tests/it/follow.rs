@@ -1,8 +1,11 @@
 //! Following: every byte once, in order, whatever is cut.
 
-use rgrid_api::logs::Stream;
+use rgrid_api::error::ErrorCode;
+use rgrid_api::keys::{CreateKey, Role};
+use rgrid_api::logs::{Cursor, Stream};
+use rgrid_core::limits::FOLLOWS_PER_KEY_MAX;
 
-use crate::harness::{Followed, Grid, attempt_of, finish, module, submit};
+use crate::harness::{DEADLINE, Followed, Grid, attempt_of, client, code, finish, fresh_key, module, submit};
 
 #[tokio::test]
 async fn a_follower_that_was_cut_goes_on_by_cursor_without_gap_or_duplicate() {
@@ -36,7 +39,7 @@ async fn a_follower_that_was_cut_goes_on_by_cursor_without_gap_or_duplicate() {
 async fn followers_at_another_replica_see_the_same_bytes() {
     let grid = Grid::start().await;
     let me = grid.client();
-    let elsewhere = crate::harness::client(&grid.another_replica().await.url, &grid.key);
+    let elsewhere = client(&grid.another_replica().await.url, &grid.key);
     let id = submit(&elsewhere, &module()).await.execution.id;
     let mut followers = Vec::new();
     for client in [&me, &elsewhere, &elsewhere] {
@@ -117,4 +120,29 @@ async fn last_event_id_goes_before_the_query_and_tail_starts_near_the_end() {
         "three\n"
     );
     assert_eq!(read(http.get(format!("{url}?tail=2"))).await, "two\nthree\n");
+}
+
+#[tokio::test]
+async fn a_key_that_follows_all_it_may_is_refused_one_more_and_keeps_nobody_else_out() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+    setrlimit(Resource::RLIMIT_NOFILE, (4 * FOLLOWS_PER_KEY_MAX as u64).min(hard), hard).unwrap();
+    let grid = Grid::start().await;
+    let me = grid.client();
+    let id = submit(&me, &module()).await.execution.id;
+    let mut follows = Vec::new();
+    for _ in 0..FOLLOWS_PER_KEY_MAX {
+        follows.push(me.follow(&id, Cursor::default()).await.unwrap());
+    }
+    assert_eq!(code(me.follow(&id, Cursor::default()).await.map(drop)), ErrorCode::TooManyRequests);
+    let other = CreateKey { name: "other".to_owned(), role: Role::Member };
+    let other = client(grid.url(), &me.create_key(&other, &fresh_key()).await.unwrap().secret);
+    assert!(other.follow(&id, Cursor::default()).await.is_ok());
+    follows.pop();
+    let again = async {
+        while me.follow(&id, Cursor::default()).await.is_err() {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(DEADLINE, again).await.expect("who ends one may follow another");
 }
