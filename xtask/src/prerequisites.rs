@@ -37,6 +37,7 @@ const NEEDED: &[Needed] = &[
     },
     Needed { package: "docker.io", sign: &["dockerd", "docker"], why: "the docker sandbox" },
     Needed { package: "debootstrap", sign: &["debootstrap"], why: "the image of the docker sandbox's tests" },
+    Needed { package: "curl", sign: &["curl"], why: "what a fresh server asks its metadata with" },
     Needed { package: "procps", sign: &["ps"], why: "tests look for left-over processes" },
     Needed {
         package: "hcloud-cli",
@@ -54,7 +55,7 @@ const PYTHON_TOOLS: &[(&str, &str)] = &[
 ];
 
 /// What only tests need that are run as root alone.
-const FOR_ROOT: &[&str] = &["docker.io", "debootstrap"];
+const FOR_ROOT: &[&str] = &["docker.io", "debootstrap", "curl"];
 
 fn is_there(sign: &str) -> bool {
     if sign == "python3-venv" {
