@@ -8,6 +8,7 @@
 pub mod dependencies;
 pub mod execution;
 pub mod fleet;
+mod guards;
 pub mod hint;
 pub mod id;
 pub mod limits;

@@ -17,6 +17,7 @@ use crate::bought::Books;
 use crate::cloud::{Cloud, Deletion, Listing, Target, Wish};
 use crate::errands::Errands;
 use crate::error::Error;
+use crate::guards;
 use crate::rounds::Spending;
 
 /// What a round has in hand while it acts.
@@ -60,7 +61,9 @@ pub(crate) async fn apply<C: Cloud>(
     reason: &Reason,
 ) -> Result<(), Error> {
     let Round { store, cloud, term, rows, listing, books, spending } = round;
-    if let (Spending::Off(why), true) = (spending, round.spends(action)) {
+    if let (Spending::Off(why), true) = (spending, round.spends(action))
+        && guards::holds(&guards::SWITCH_OFF)
+    {
         tracing::info!(?action, %reason, why, "would act");
         return Ok(());
     }
@@ -102,7 +105,8 @@ pub(crate) async fn apply<C: Cloud>(
             store.mark_draining(term, *worker, &reason.to_string()).await?;
         }
         Action::Terminate(worker) => {
-            if store.mark_terminating(term, *worker, &reason.to_string()).await? {
+            let marked = store.mark_terminating(term, *worker, &reason.to_string()).await?;
+            if marked || !guards::holds(&guards::TERMINATING_FIRST) {
                 delete(round, errands, worker).await?;
             }
         }

@@ -204,7 +204,7 @@ impl Bought {
             let seen = self.unowned.get(&listed.intent).copied().unwrap_or(0) + 1;
             unowned.insert(listed.intent, seen);
             let restored = books.grid.restored_at.is_some_and(|at| now - at < RESTORED_REST);
-            if restored {
+            if restored && guards::holds(&guards::RESTORED_REST) {
                 tracing::warn!(
                     name = listed.name,
                     server = listed.server.id,
@@ -348,8 +348,10 @@ async fn deleted(
     result: Result<Deletion, cloud::Error>,
 ) -> Result<(), Error> {
     match result? {
-        Deletion::Asked(at) => store.server_delete_taken(term, intent, at).await?,
-        Deletion::Gone(at) => {
+        Deletion::Asked(at) if guards::holds(&guards::ASKED_IS_NOT_GONE) => {
+            store.server_delete_taken(term, intent, at).await?;
+        }
+        Deletion::Asked(at) | Deletion::Gone(at) => {
             tracing::info!(name = target.name, server = target.server, "server gone");
             store.server_gone(term, intent, at).await?;
             store.mark_terminated(term, target.worker).await?;

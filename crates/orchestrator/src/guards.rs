@@ -30,3 +30,12 @@ pub(crate) const OWN_GAP: Guard = guard("own-gap");
 // Servers that are bought.
 pub(crate) const ABSENCE_CONFIRMED: Guard = guard("absence-confirmed");
 pub(crate) const AMBIGUOUS_KEPT: Guard = guard("ambiguous-kept");
+pub(crate) const SOUGHT_BY_NAME: Guard = guard("sought-by-name");
+pub(crate) const EARLIER_SENDING: Guard = guard("earlier-sending");
+pub(crate) const OURS_ALONE: Guard = guard("ours-alone");
+pub(crate) const SWITCH_OFF: Guard = guard("switch-off");
+pub(crate) const STOP_HEEDED: Guard = guard("stop-heeded");
+pub(crate) const RESTORED_REST: Guard = guard("restored-rest");
+pub(crate) const TERMINATING_FIRST: Guard = guard("terminating-first");
+pub(crate) const ASKED_IS_NOT_GONE: Guard = guard("asked-is-not-gone");
+pub(crate) const METADATA_SEEN_CLOSED: Guard = guard("metadata-seen-closed");

@@ -235,7 +235,8 @@ impl State {
         if rows.workers.iter().any(|row| row.status == WorkerStatus::Active) {
             self.failures = Failures::default();
         }
-        let stopped = books.as_ref().is_some_and(|books| books.grid.spending_stopped_at.is_some());
+        let stopped = books.as_ref().is_some_and(|books| books.grid.spending_stopped_at.is_some())
+            && guards::holds(&guards::STOP_HEEDED);
         let workers_max = if config.retire.is_cancelled() || stopped { 0 } else { config.policy.workers_max };
         let policy = FleetPolicy { workers_max, ..config.policy.clone() };
         let failures = books.as_ref().map_or(self.failures, |books| Failures {

@@ -147,12 +147,15 @@ impl Store {
             .bind(row::millis(limits::UPLOAD_PATIENCE))
             .fetch_all(&mut *transaction)
             .await?;
-        let demand = sqlx::query(include_str!("../queries/fleet/demand.sql"))
-            .bind(i64::from(DEMAND_COUNT_MAX))
-            .bind(DEMAND_LANES_MAX)
-            .bind(row::millis(patience))
-            .fetch_all(&mut *transaction)
-            .await?;
+        let demand = sqlx::query(guards::sql(
+            &[&guards::DEMAND_WITHIN_LIMITS],
+            include_str!("../queries/fleet/demand.sql"),
+        ))
+        .bind(i64::from(DEMAND_COUNT_MAX))
+        .bind(DEMAND_LANES_MAX)
+        .bind(row::millis(patience))
+        .fetch_all(&mut *transaction)
+        .await?;
         let running =
             if demand.is_empty() { Vec::new() } else { durations::running(&mut transaction).await? };
         let overdue = sqlx::query(include_str!("../queries/fleet/overdue.sql"))
@@ -274,7 +277,7 @@ impl Store {
     /// The worker takes no new work; under the claim lock.
     pub async fn mark_draining(&self, term: &Term, worker: WorkerId, reason: &str) -> Result<bool> {
         let mut transaction = self.write(term).await?;
-        claim::lock(&mut transaction).await?;
+        leave_lock(&mut transaction).await?;
         let marked = set_status(&mut transaction, worker, WorkerStep::Drain, reason).await?;
         transaction.commit().await?;
         self.nudge(Nudge::Directives);
@@ -285,7 +288,7 @@ impl Store {
     /// the same transaction). Its credential dies with it. False when it may not be.
     pub async fn mark_terminating(&self, term: &Term, worker: WorkerId, reason: &str) -> Result<bool> {
         let mut transaction = self.write(term).await?;
-        claim::lock(&mut transaction).await?;
+        leave_lock(&mut transaction).await?;
         let marked = sqlx::query(guards::sql(
             &[&guards::NO_OPEN_ATTEMPT, &guards::CREDENTIAL_DIES],
             include_str!("../queries/fleet/terminate.sql"),
@@ -389,6 +392,14 @@ async fn lose_all(connection: &mut PgConnection, worker: WorkerId) -> Result<Vec
         ended.extend(endings::take_away(connection, id, number, Loss::Lost, None).await?);
     }
     Ok(ended)
+}
+
+/// Nothing is claimed for a worker while it changes to where it takes no more.
+async fn leave_lock(connection: &mut PgConnection) -> Result<()> {
+    if guards::holds(&guards::LEAVES_UNDER_THE_CLAIM_LOCK) {
+        claim::lock(connection).await?;
+    }
+    Ok(())
 }
 
 impl FleetWorkerRow {

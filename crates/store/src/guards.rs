@@ -166,3 +166,21 @@ pub(crate) const LOG_WITHOUT_HOLE: Guard = guard("log-without-hole", &[]);
 
 // Servers that are bought.
 pub(crate) const HELD_TO_PROMISE: Guard = guard("held-to-promise", &[]);
+pub(crate) const ORDER_BEFORE_CREATE: Guard = guard("order-before-create", &[]);
+pub(crate) const SEEN_IS_NOT_REFUSED: Guard = guard("seen-is-not-refused", &[(" and server is null", "")]);
+pub(crate) const PRICE_AT_CREATION: Guard = guard(
+    "price-at-creation",
+    &[(
+        "case when server_created_at is null then coalesce($4::text::numeric, server_hour) else server_hour end",
+        "coalesce($4::text::numeric, server_hour)",
+    )],
+);
+pub(crate) const DELETE_ENDS_THE_BILL: Guard =
+    guard("delete-ends-the-bill", &[("coalesce(delete_taken_at, $2)", "$2")]);
+pub(crate) const ONLY_HOURS_THAT_BEGAN: Guard =
+    guard("only-hours-that-began", &[("hour_start >= $2", "hour_start >= $2 and false")]);
+pub(crate) const DEMAND_WITHIN_LIMITS: Guard = guard(
+    "demand-within-limits",
+    &[("case when b.parallel is not null then greatest(b.parallel - coalesce(r.count, 0), 0) end", "null")],
+);
+pub(crate) const LEAVES_UNDER_THE_CLAIM_LOCK: Guard = guard("leaves-under-the-claim-lock", &[]);

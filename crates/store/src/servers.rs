@@ -14,7 +14,7 @@ use crate::leadership::Term;
 use crate::notify::Nudge;
 use crate::row::{self, Columns};
 use crate::workers::statuses;
-use crate::{Error, Result, Store, secret};
+use crate::{Error, Result, Store, guards, secret};
 
 /// What is ordered.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -142,7 +142,11 @@ impl Store {
             .execute(&mut *transaction)
             .await?;
         crate::workers::write_token(&mut transaction, &join_token, Some(worker), order.join_within).await?;
-        transaction.commit().await?;
+        if guards::holds(&guards::ORDER_BEFORE_CREATE) {
+            transaction.commit().await?;
+        } else {
+            transaction.rollback().await?;
+        }
         Ok(Ordered { intent, worker, name, join_token })
     }
 
@@ -157,7 +161,7 @@ impl Store {
         rate: Option<&Rate>,
     ) -> Result<()> {
         let mut transaction = self.write(term).await?;
-        sqlx::query(include_str!("../queries/servers/seen.sql"))
+        sqlx::query(guards::sql(&[&guards::PRICE_AT_CREATION], include_str!("../queries/servers/seen.sql")))
             .bind(intent.to_string())
             .bind(server)
             .bind(created)
@@ -172,14 +176,17 @@ impl Store {
     /// An order was refused for certain: its place is free at once. False when its server was seen after all.
     pub async fn server_refused(&self, term: &Term, intent: IntentId, reason: &str) -> Result<bool> {
         let mut transaction = self.write(term).await?;
-        let freed = sqlx::query(include_str!("../queries/servers/refuse.sql"))
-            .bind(intent.to_string())
-            .bind(WorkerStatus::Terminated.as_str())
-            .bind(reason)
-            .bind(statuses(WorkerStep::NeverJoined))
-            .execute(&mut *transaction)
-            .await?
-            .rows_affected()
+        let freed = sqlx::query(guards::sql(
+            &[&guards::SEEN_IS_NOT_REFUSED],
+            include_str!("../queries/servers/refuse.sql"),
+        ))
+        .bind(intent.to_string())
+        .bind(WorkerStatus::Terminated.as_str())
+        .bind(reason)
+        .bind(statuses(WorkerStep::NeverJoined))
+        .execute(&mut *transaction)
+        .await?
+        .rows_affected()
             > 0;
         transaction.commit().await?;
         self.nudge_if(freed, Nudge::Fleet);
@@ -202,20 +209,26 @@ impl Store {
     /// before has its line, and no other.
     pub async fn server_gone(&self, term: &Term, intent: IntentId, at: Timestamp) -> Result<()> {
         let mut transaction = self.write(term).await?;
-        let row = sqlx::query(include_str!("../queries/servers/gone.sql"))
-            .bind(intent.to_string())
-            .bind(at)
-            .fetch_optional(&mut *transaction)
-            .await?;
+        let row = sqlx::query(guards::sql(
+            &[&guards::DELETE_ENDS_THE_BILL],
+            include_str!("../queries/servers/gone.sql"),
+        ))
+        .bind(intent.to_string())
+        .bind(at)
+        .fetch_optional(&mut *transaction)
+        .await?;
         if let Some(row) = row {
             let created: Option<Timestamp> = row.try_get("server_created_at")?;
             if let Some(created) = created {
                 let gone: Timestamp = row.try_get("server_gone_at")?;
-                sqlx::query(include_str!("../queries/ledger/cut.sql"))
-                    .bind(intent.to_string())
-                    .bind(gone.max(created + chrono::TimeDelta::milliseconds(1)))
-                    .execute(&mut *transaction)
-                    .await?;
+                sqlx::query(guards::sql(
+                    &[&guards::ONLY_HOURS_THAT_BEGAN],
+                    include_str!("../queries/ledger/cut.sql"),
+                ))
+                .bind(intent.to_string())
+                .bind(gone.max(created + chrono::TimeDelta::milliseconds(1)))
+                .execute(&mut *transaction)
+                .await?;
                 write_lines(&mut transaction, intent, &price(&row)?, created, gone).await?;
             }
         }

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use crate::Timestamp;
 use crate::fleet::{FleetPolicy, FleetView, Market, Order, ServerPolicy};
-use crate::limits;
 use crate::money::Micros;
 use crate::worker::{Capacity, WorkerStatus};
+use crate::{guards, limits};
 
 /// An order of a type at a location that was refused for want of capacity, or as impossible there.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -135,14 +135,21 @@ pub fn cells(market: &Market, policy: &ServerPolicy, now: Timestamp) -> Vec<Cell
                 capacity: machine_type.capacity(),
                 slots: machine_type.slots(),
             };
-            let short = market.shortfalls.iter().find(|s| s.machine_type == order.machine_type);
+            let short = market
+                .shortfalls
+                .iter()
+                .find(|s| s.machine_type == order.machine_type)
+                .filter(|_| guards::holds(&guards::SHORT_TYPE_RESTS));
             let refused = market
                 .refusals
                 .iter()
-                .find(|r| r.machine_type == order.machine_type && r.location == order.location);
+                .find(|r| r.machine_type == order.machine_type && r.location == order.location)
+                .filter(|_| guards::holds(&guards::REFUSED_CELL_RESTS));
             let bar = if offering.ends_at.is_some_and(|end| end <= now) {
                 Some(Bar::Ended)
-            } else if policy.hour_price_max.is_some_and(|max| price.hour() > max) {
+            } else if policy.hour_price_max.is_some_and(|max| price.hour() > max)
+                && guards::holds(&guards::HOUR_PRICE)
+            {
                 Some(Bar::Dear(price.hour()))
             } else if let Some(until) = short.map(Shortfall::until).filter(|until| *until > now) {
                 Some(Bar::Short(until))
@@ -177,12 +184,13 @@ pub enum Closed {
 
 /// Whether the provider's door is closed.
 pub fn closed(view: &FleetView, now: Timestamp) -> Option<Closed> {
-    if let Some(pause) = view.market.pause.filter(|pause| pause.until() > now) {
+    let paused = view.market.pause.filter(|pause| pause.until() > now);
+    if let Some(pause) = paused.filter(|_| guards::holds(&guards::PAUSED_PROVIDER_RESTS)) {
         return Some(Closed::Paused(pause.cause, pause.until()));
     }
     let failed = view.failed_in_a_row;
     let until = view.failed_at? + breaker_rest(failed);
-    (until > now).then_some(Closed::Breaker(failed, until))
+    (until > now && guards::holds(&guards::BREAKER)).then_some(Closed::Breaker(failed, until))
 }
 
 /// How long nothing is bought after so many servers in a row never joined: the first is replaced at once.
@@ -198,7 +206,8 @@ pub fn orders_max(view: &FleetView, policy: &FleetPolicy) -> u32 {
     let on_trial = || view.workers.iter().any(|worker| worker.status == WorkerStatus::Provisioning);
     match view.failed_in_a_row {
         0 => policy.workers_max,
-        _ => u32::from(!on_trial()),
+        _ if guards::holds(&guards::ONE_ON_TRIAL) => u32::from(!on_trial()),
+        _ => policy.workers_max,
     }
 }
 

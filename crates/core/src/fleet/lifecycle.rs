@@ -6,9 +6,9 @@ use std::time::Duration;
 use crate::Timestamp;
 use crate::fleet::provisioning::standing;
 use crate::fleet::{Action, Backing, FleetPolicy, FleetView, Machine, Reason, WorkerView, health, since};
-use crate::limits;
 use crate::money::paid_until;
 use crate::worker::WorkerStatus;
+use crate::{guards, limits};
 
 /// A dead process of ours that is still there is given this long, from its last heartbeat, to come back.
 const LOCAL_HANG: Duration = Duration::from_secs(60);
@@ -17,7 +17,7 @@ const NOT_FOR_IT: Duration = Duration::from_secs(60);
 
 /// Plans the duty.
 pub fn plan(view: &FleetView, policy: &FleetPolicy, now: Timestamp) -> Vec<(Action, Reason)> {
-    let barred = health::deletions_barred_until(view, now).is_some();
+    let barred = health::deletions_barred_until(view, now).is_some() && guards::holds(&guards::MASS_SILENCE);
     let mut actions = Vec::new();
     for worker in &view.workers {
         let step = match worker.status {
@@ -72,15 +72,15 @@ fn no_more_work(
             let age = since(now, created);
             let edge = paid_until(created, now);
             let at_edge = since(edge, now) <= servers.edge_margin;
-            if age + servers.edge_margin >= servers.age_max {
+            if age + servers.edge_margin >= servers.age_max && guards::holds(&guards::AGE_MAX) {
                 return drain(Reason::TooOld(age));
             }
-            if !at_edge {
+            if !at_edge && guards::holds(&guards::HOUR_EDGE) {
                 return None;
             }
             if let Some(limit) = servers.spend_per_month_max.filter(|max| {
                 let hour = worker.server.as_ref().map(|server| server.price.hour()).unwrap_or_default();
-                view.market.spent_this_month + hour > *max
+                view.market.spent_this_month + hour > *max && guards::holds(&guards::MONTH_SPENT_DRAINS)
             }) {
                 return drain(Reason::MonthSpent(limit));
             }
@@ -95,7 +95,7 @@ fn no_more_work(
 
 /// The next step of a worker that is not wanted any more.
 fn way_out(worker: &WorkerView, policy: &FleetPolicy, now: Timestamp) -> Option<(Action, Reason)> {
-    let holds_nothing = worker.open_attempts == 0;
+    let holds_nothing = worker.open_attempts == 0 || !guards::holds(&guards::BUSY_STAYS);
     let terminate = |reason| Some((Action::Terminate(worker.id), reason));
     match worker.status {
         WorkerStatus::Draining if holds_nothing && worker.backing != Backing::Static => {
@@ -112,10 +112,11 @@ fn way_out(worker: &WorkerView, policy: &FleetPolicy, now: Timestamp) -> Option<
                 Backing::Server => {
                     let edge =
                         paid(worker, now).is_some_and(|edge| since(edge, now) <= policy.servers.edge_margin);
-                    silent >= limits::SILENT_SERVER || edge
+                    silent >= limits::SILENT_SERVER || edge || !guards::holds(&guards::SILENT_MAY_RETURN)
                 }
                 // Never by silence.
-                Backing::Static => return None,
+                Backing::Static if guards::holds(&guards::STATIC_STAYS) => return None,
+                Backing::Static => true,
             };
             // What is gone does not come back.
             if worker.machine == Machine::Absent {
@@ -128,8 +129,13 @@ fn way_out(worker: &WorkerView, policy: &FleetPolicy, now: Timestamp) -> Option<
         }
         WorkerStatus::Terminating => match worker.machine {
             Machine::Absent => Some((Action::MarkTerminated(worker.id), Reason::Gone)),
-            Machine::Present => Some((Action::DeleteMachine(worker.id), Reason::StillThere)),
-            Machine::Unknown => None,
+            Machine::Present if guards::holds(&guards::ASKED_UNTIL_GONE) => {
+                Some((Action::DeleteMachine(worker.id), Reason::StillThere))
+            }
+            Machine::Unknown if !guards::holds(&guards::UNSEEN_IS_NOT_GONE) => {
+                Some((Action::MarkTerminated(worker.id), Reason::Gone))
+            }
+            Machine::Present | Machine::Unknown => None,
         },
         WorkerStatus::Provisioning
         | WorkerStatus::Active

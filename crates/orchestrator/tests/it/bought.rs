@@ -1,6 +1,6 @@
 //! The orchestrator and a provider that bills: the stand-in for the Hetzner Cloud API, whose servers the test plays.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
 use hetzner_sim::{Deed, Effect, Fault, Matching, Options, Pace, Stand};
@@ -29,6 +29,17 @@ pub(crate) struct Market {
     pub(crate) grid: Grid,
     pub(crate) stand: Stand,
     pub(crate) id: GridId,
+}
+
+/// The mark of a grid's server.
+pub(crate) fn labels(grid: &str, intent: IntentId) -> BTreeMap<String, String> {
+    let pairs = [
+        (hetzner::GRID_LABEL, grid.to_owned()),
+        (hetzner::INTENT_LABEL, intent.to_string()),
+        (hetzner::WORKER_LABEL, WorkerId::new(1, [1; 10]).to_string()),
+        (hetzner::EPOCH_LABEL, "1".to_owned()),
+    ];
+    pairs.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
 }
 
 /// An orchestrator at work.
@@ -144,7 +155,7 @@ impl Market {
     }
 
     /// What the only server's runner does once it is up: it joins with the token in its user data.
-    async fn join(&self) -> WorkerId {
+    pub(crate) async fn join(&self) -> WorkerId {
         self.stand.step(Duration::from_secs(30));
         let server = self.stand.servers().remove(0);
         let token = server.user_data.lines().find_map(|line| line.trim().strip_prefix("rgj_")).unwrap();
@@ -162,7 +173,7 @@ impl Market {
     }
 
     /// Waits until the orchestrator knows which server came of an order.
-    async fn known(&self) {
+    pub(crate) async fn known(&self) {
         let known = async || self.grid.store.servers().await.unwrap().iter().any(|row| row.server.is_some());
         until("the server is known", known).await;
     }
@@ -230,7 +241,7 @@ impl Market {
         requests.iter().filter(|r| r.method == "POST" && r.path == "/servers").count()
     }
 
-    fn deletes(&self) -> usize {
+    pub(crate) fn deletes(&self) -> usize {
         self.stand.requests(0).iter().filter(|r| r.method == "DELETE").count()
     }
 
@@ -355,15 +366,6 @@ async fn a_server_made_by_an_orchestrator_that_was_killed_is_taken_over() {
 async fn nobody_elses_server_is_touched_and_one_of_ours_without_an_order_is_deleted() {
     let market = Market::new().await;
     let (stray, theirs) = (IntentId::new(5, [5; 10]), IntentId::new(6, [6; 10]));
-    let labels = |grid: &str, intent: IntentId| {
-        let pairs = [
-            (hetzner::GRID_LABEL, grid.to_owned()),
-            (hetzner::INTENT_LABEL, intent.to_string()),
-            (hetzner::WORKER_LABEL, WorkerId::new(1, [1; 10]).to_string()),
-            (hetzner::EPOCH_LABEL, "1".to_owned()),
-        ];
-        pairs.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
-    };
     let foreign = |name: String, labels| {
         market.stand.happen(Deed::ForeignServer { name, labels }).unwrap();
     };
@@ -371,7 +373,7 @@ async fn nobody_elses_server_is_touched_and_one_of_ours_without_an_order_is_dele
     let another = GridId::new(9, [9; 10]).to_string();
     foreign(server_name(stray), labels(&ours, stray));
     foreign(server_name(theirs), labels(&another, theirs));
-    foreign("rgrid-without-labels".to_owned(), std::collections::BTreeMap::new());
+    foreign("rgrid-without-labels".to_owned(), BTreeMap::new());
     // Our grid's mark under a name that its intent does not give: somebody copied it.
     foreign("copied".to_owned(), labels(&ours, IntentId::new(7, [7; 10])));
     let buyer = market.buyer("a");

@@ -7,6 +7,7 @@ mod foresight;
 mod local;
 mod metadata;
 mod misfortunes;
+mod orders;
 mod rounds;
 mod ssh_key;
 mod stage;

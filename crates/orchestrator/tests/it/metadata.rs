@@ -6,8 +6,8 @@ use std::process::{Child, Command, Stdio};
 
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
+use rgrid_orchestrator::cloud::hetzner::close_metadata;
 
-const SCRIPT: &str = include_str!("../../src/cloud/hetzner/close-metadata.sh");
 const RULES: &str = include_str!("../../src/cloud/hetzner/close-metadata.nft");
 /// A server's network, and the provider's beyond it.
 const WORLD: &str = "set -e
@@ -71,7 +71,7 @@ impl Server {
     fn close(&self, rules: &str, path: Option<&Path>) -> (bool, String) {
         let rules_file = self.folder.path().join("rules.nft");
         std::fs::write(&rules_file, rules).unwrap();
-        let script = SCRIPT.replace("/etc/rgrid/close-metadata.nft", rules_file.to_str().unwrap());
+        let script = close_metadata().replace("/etc/rgrid/close-metadata.nft", rules_file.to_str().unwrap());
         let mut command = Command::new("sh");
         command.args(["-c", &script]);
         if let Some(first) = path {

@@ -1,6 +1,7 @@
 //! What happens between a statement's snapshot and its locks: the statement is stopped there, by a `now()` of ours that
 //! waits at a gate. It is volatile, or the planner would ask it before there is a snapshot.
 
+use std::pin::pin;
 use std::time::{Duration, Instant};
 
 use rgrid_core::execution::Status;
@@ -141,4 +142,40 @@ async fn a_submission_that_cannot_be_queued_leaves_nothing() {
     stage.execute("drop trigger fail on queue").await;
     stage.store.create_execution(stage.account, &sent, false, None).await.unwrap();
     assert_eq!(stage.count("select count(*) from executions join queue on execution_id = id").await, 1);
+}
+
+/// Lets `leaving` go on once the claim lock holds it off; fails when it does not.
+async fn held_off_by_a_claim(
+    stage: &Stage,
+    leaving: impl Future<Output = rgrid_store::Result<bool>>,
+) -> bool {
+    let mut claim = stage.sql().await;
+    sqlx::raw_sql("begin; select pg_advisory_xact_lock(x'72670001'::integer, 0)")
+        .execute(&mut claim)
+        .await
+        .unwrap();
+    let waiting = "select count(*) > 0 from pg_locks l join pg_stat_activity a using (pid)
+        where l.locktype = 'advisory' and not l.granted and a.datname = current_database()";
+    let mut leaving = pin!(leaving);
+    loop {
+        tokio::select! {
+            left = &mut leaving => panic!("it left while work was claimed: {left:?}"),
+            held_off = sqlx::query_scalar::<_, bool>(waiting).fetch_one(&mut claim) => {
+                if held_off.unwrap() {
+                    break;
+                }
+            }
+        }
+    }
+    sqlx::raw_sql("commit").execute(&mut claim).await.unwrap();
+    leaving.await.unwrap()
+}
+
+#[tokio::test]
+async fn no_worker_leaves_while_work_is_claimed() {
+    let stage = Stage::new().await;
+    let term = stage.store.lead("a").await.unwrap().unwrap();
+    let worker = stage.joined().await;
+    assert!(held_off_by_a_claim(&stage, stage.store.mark_draining(&term, worker, "idle")).await);
+    assert!(held_off_by_a_claim(&stage, stage.store.mark_terminating(&term, worker, "drained")).await);
 }

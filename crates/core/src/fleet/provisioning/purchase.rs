@@ -9,9 +9,9 @@ use crate::fleet::forecast::{Expected, Kind};
 use crate::fleet::ladder::{self, Cell};
 use crate::fleet::provisioning::{Decision, Note, Outlook, Room, standing};
 use crate::fleet::{Action, FleetPolicy, FleetView, Order, Reason, ServerView, WorkerView, since};
-use crate::limits;
 use crate::money::Micros;
 use crate::worker::{Capacity, WorkerStatus};
+use crate::{guards, limits};
 
 /// Cells of a ladder that an explanation carries.
 const CELLS_TOLD_MAX: usize = 16;
@@ -126,7 +126,8 @@ fn expected_up(worker: &WorkerView, policy: &FleetPolicy, now: Timestamp) -> Dur
 fn fill_workers(classes: &mut [Class], view: &FleetView, policy: &FleetPolicy, now: Timestamp) -> u32 {
     let mut on_the_way = 0;
     let takes_work = |status| match status {
-        WorkerStatus::Provisioning | WorkerStatus::Active => true,
+        WorkerStatus::Provisioning => guards::holds(&guards::ON_THE_WAY_COUNTS),
+        WorkerStatus::Active => true,
         WorkerStatus::Draining
         | WorkerStatus::Dead
         | WorkerStatus::Failed
@@ -262,19 +263,21 @@ impl Purse {
     fn pay(&mut self, order: &Order, policy: &FleetPolicy) -> Result<(), Empty> {
         let hour = order.price.hour();
         let servers = &policy.servers;
-        if self.workers == 0 {
+        if self.workers == 0 && guards::holds(&guards::SERVERS_MAX) {
             return Err(Empty::Workers);
         }
         if self.orders == 0 {
             return Err(Empty::Trial);
         }
-        if let Some(limit) = servers.spend_per_hour_max.filter(|max| self.per_hour + hour > *max) {
+        let over_hour = servers.spend_per_hour_max.filter(|max| self.per_hour + hour > *max);
+        if let Some(limit) = over_hour.filter(|_| guards::holds(&guards::SPEND_PER_HOUR)) {
             return Err(Empty::Hour(limit));
         }
-        if let Some(limit) = servers.spend_per_month_max.filter(|max| self.month + hour > *max) {
+        let over_month = servers.spend_per_month_max.filter(|max| self.month + hour > *max);
+        if let Some(limit) = over_month.filter(|_| guards::holds(&guards::SPEND_PER_MONTH)) {
             return Err(Empty::Month(limit));
         }
-        self.workers -= 1;
+        self.workers = self.workers.saturating_sub(1);
         self.orders -= 1;
         self.per_hour = self.per_hour + hour;
         self.month = self.month + hour;

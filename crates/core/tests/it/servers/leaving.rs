@@ -138,3 +138,14 @@ fn a_server_has_two_minutes_to_exist_and_five_more_to_join() {
     assert_eq!([reasons(&booting, 349), reasons(&booting, 350)], ["", "it did not join within 5m"]);
     assert_eq!(reasons(&coming(Some(50), Machine::Absent), 60), "its machine is gone");
 }
+
+#[test]
+fn a_server_that_is_to_go_is_asked_until_the_provider_says_of_it_that_it_is_gone() {
+    let leaving = |machine| {
+        let worker = WorkerView { status: WorkerStatus::Terminating, machine, ..server(1) };
+        steps(&view(vec![worker], vec![]), &policy(), 200)
+    };
+    insta::assert_snapshot!(leaving(Machine::Present), @"delete: its machine is still there");
+    insta::assert_snapshot!(leaving(Machine::Unknown), @"nothing");
+    insta::assert_snapshot!(leaving(Machine::Absent), @"mark terminated: its machine is gone");
+}

@@ -1,7 +1,11 @@
 //! What makes a worker of a fresh server: cloud-init's user data. Any process on the server may read it, and the provider
 //! keeps it, so that the join token, which is used up by the first join, is the only secret in it.
 
+use std::borrow::Cow;
+
 use rgrid_core::runtime::SandboxKind;
+
+use crate::guards;
 
 /// Where the grid is, and what a worker runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,6 +41,14 @@ const METADATA_RULES: &str = include_str!("close-metadata.nft");
 /// Fetches the program, checks it by its hash, and starts the unit.
 const START: &str = include_str!("start.sh");
 
+/// What a fresh server runs before its runner: it fails unless the metadata service is seen to be closed.
+pub fn close_metadata() -> Cow<'static, str> {
+    match guards::holds(&guards::METADATA_SEEN_CLOSED) {
+        true => CLOSE_METADATA.into(),
+        false => CLOSE_METADATA.replace("exit 1", "exit 0").into(),
+    }
+}
+
 impl Boot {
     /// The user data of the server `name`.
     pub(super) fn user_data(&self, name: &str, join_token: &str) -> String {
@@ -57,7 +69,7 @@ impl Boot {
         );
         let files = [
             ("/run/rgrid/join-token", "0600", join_token),
-            ("/etc/rgrid/close-metadata.sh", "0755", CLOSE_METADATA),
+            ("/etc/rgrid/close-metadata.sh", "0755", &close_metadata()),
             ("/etc/rgrid/close-metadata.nft", "0644", METADATA_RULES),
             ("/etc/systemd/system/rgrid-runner.service", "0644", UNIT),
             ("/etc/rgrid/runner.env", "0644", &environment),

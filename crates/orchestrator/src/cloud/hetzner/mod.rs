@@ -27,7 +27,7 @@ use self::call::Api;
 use super::{Cloud, Deletion, Error, Failure, Listed, Listing, Server, Target, Wish};
 use crate::guards;
 
-pub use self::boot::Boot;
+pub use self::boot::{Boot, close_metadata};
 pub use self::budget::PROBE;
 pub use self::token::Token;
 
@@ -123,8 +123,9 @@ impl Hetzner {
         let worker: WorkerId = label(WORKER_LABEL)?.parse().ok()?;
         let epoch: i64 = label(EPOCH_LABEL)?.parse().ok()?;
         let name = server.name.clone()?;
-        let whole =
+        let mark =
             label(GRID_LABEL) == Some(self.config.grid.to_string().as_str()) && name == server_name(intent);
+        let whole = mark || !guards::holds(&guards::OURS_ALONE);
         whole.then(|| Listed { server: self.server(server), name, worker, intent, epoch })
     }
 
@@ -255,7 +256,9 @@ impl Cloud for Hetzner {
             };
             match failed.failure() {
                 Some(Failure::Ambiguous | Failure::NameTaken) => {
-                    if let Some(server) = self.adopt(&name).await? {
+                    if guards::holds(&guards::SOUGHT_BY_NAME)
+                        && let Some(server) = self.adopt(&name).await?
+                    {
                         return Ok(Some(server));
                     }
                     // After longer another may lead, who has given the order up.
@@ -277,7 +280,8 @@ impl Cloud for Hetzner {
                 | None => {
                     self.forget_key();
                     // The one before may have been carried out all the same.
-                    return if sent > 1 { Err(ambiguous(failed)) } else { Err(failed) };
+                    let unsure = sent > 1 && guards::holds(&guards::EARLIER_SENDING);
+                    return if unsure { Err(ambiguous(failed)) } else { Err(failed) };
                 }
             }
         }
