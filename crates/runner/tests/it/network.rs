@@ -1,8 +1,8 @@
 //! What a job reaches, and what it must not. Every test runs as root and again as an ordinary user.
 
 use crate::ground::{
-    Ground, HOST, HOST_V6, INTERNET, INTERNET_V6, Job, PRIVATE, as_root, in_every_sandbox, job, listen,
-    listen_everywhere, use_name_server,
+    Ground, HOST, HOST_V6, INTERNET, INTERNET_V6, Job, PRIVATE, as_root, in_every_mode, in_every_sandbox,
+    job, listen, listen_everywhere, use_name_server,
 };
 
 fn with_network<'a>(words: &'a [&'a str]) -> Job<'a> {
@@ -115,6 +115,22 @@ fn a_job_without_network_has_only_its_own_loopback() {
         let host = format!("127.0.0.1:{port}");
         let ended = ground.run(job(&["connect", &internet, "+", "connect", &host])).await;
         assert_eq!(ended.stdout, "refused: ENETUNREACH\nrefused: ECONNREFUSED\n");
+        ground.close().await;
+    });
+}
+
+#[test]
+fn a_network_that_no_job_has_used_waits_for_the_next_and_is_not_made_anew_while_it_starts() {
+    in_every_mode(async || {
+        let ground = Ground::new(|_| {}).await;
+        let mut namespaces = Vec::new();
+        for _ in 0..3 {
+            // A job beside it: its network is made, and is no reason to make this one anew.
+            ground.run(Job { slot: 1, ..with_network(&["say", "beside"]) }).await;
+            namespaces.push(ground.run(with_network(&["network-namespace"])).await.stdout);
+        }
+        assert!(namespaces[0].starts_with("net:["), "{namespaces:?}");
+        assert_eq!([&namespaces[1], &namespaces[2]], [&namespaces[0]; 2]);
         ground.close().await;
     });
 }

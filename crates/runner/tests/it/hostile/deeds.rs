@@ -48,6 +48,7 @@ fn one(words: &[&str]) -> ExitCode {
         ["user"] => println!("{} {}", nix::unistd::getuid(), nix::unistd::getgid()),
         ["folder"] => println!("{}", std::env::current_dir().unwrap().display()),
         ["capabilities"] => print!("{}", status_lines("Cap")),
+        ["network-namespace"] => println!("{}", fs::read_link("/proc/self/ns/net").unwrap().display()),
         ["read", path] => say(fs::read(path).map(drop)),
         ["list", path] => match fs::read_dir(path) {
             Ok(entries) => {

@@ -164,7 +164,8 @@ impl SlotNetwork {
 impl Seen {
     fn now() -> Self {
         Self {
-            addresses: host_addresses(),
+            // Slots' own come and go with every job.
+            addresses: host_addresses().into_iter().filter(|address| !rules::is_of_slots(*address)).collect(),
             resolver: fs::read_to_string("/etc/resolv.conf").unwrap_or_default(),
         }
     }

@@ -16,6 +16,9 @@ use super::{blocked, run};
 const FIRST_V4: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 0);
 /// And a private range of our own, a /64 a slot.
 const FIRST_V6: Ipv6Addr = Ipv6Addr::new(0xfd72, 0x6772, 0x6964, 0, 0, 0, 0, 0);
+/// The prefix lengths of both ranges as a whole: all slots of all runners.
+const ALL_V4_PREFIX: u32 = 15;
+const ALL_V6_PREFIX: u32 = 48;
 /// Slots of one runner as prefix lengths of those ranges.
 const RUNNER_V4_PREFIX: u32 = 32 - 2 - SLOTS_MAX.ilog2();
 const RUNNER_V6_PREFIX: u32 = 64 - SLOTS_MAX.ilog2();
@@ -35,6 +38,14 @@ pub(super) fn addresses(number: u32) -> Addresses {
     Addresses {
         v4: (Ipv4Addr::from_bits(v4 + 1), Ipv4Addr::from_bits(v4 + 2)),
         v6: (Ipv6Addr::from_bits(v6 + 1), Ipv6Addr::from_bits(v6 + 2)),
+    }
+}
+
+/// Whether an address of the host is one of a slot, of whichever runner.
+pub(super) fn is_of_slots(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => (v4.to_bits() ^ FIRST_V4.to_bits()) >> (32 - ALL_V4_PREFIX) == 0,
+        IpAddr::V6(v6) => (v6.to_bits() ^ FIRST_V6.to_bits()) >> (128 - ALL_V6_PREFIX) == 0,
     }
 }
 
