@@ -41,21 +41,28 @@ pub(super) struct Budget {
     limit: u64,
     remaining: u64,
     at: Instant,
+    /// Calls on their way, which an answer that was given before they arrived knows nothing of.
+    unanswered: u64,
     probe: Duration,
 }
 
 impl Budget {
     /// A full one: nothing is known yet.
     pub(super) fn full(now: Instant, probe: Duration) -> Self {
-        Self { limit: LIMIT, remaining: LIMIT, at: now, probe }
+        Self { limit: LIMIT, remaining: LIMIT, at: now, unanswered: 0, probe }
     }
 
-    /// What an answer said.
+    /// What an answer said, after it was [`Self::answered`].
     pub(super) fn learn(&mut self, limit: Option<u64>, remaining: Option<u64>, now: Instant) {
         self.limit = limit.filter(|limit| *limit > 0).unwrap_or(self.limit);
         if let Some(remaining) = remaining {
-            (self.remaining, self.at) = (remaining, now);
+            (self.remaining, self.at) = (remaining.saturating_sub(self.unanswered), now);
         }
+    }
+
+    /// A call that was taken has its answer, or will have none.
+    pub(super) fn answered(&mut self) {
+        self.unanswered = self.unanswered.saturating_sub(1);
     }
 
     /// Calls that should be there: what was last said, and what has come back since.
@@ -76,6 +83,7 @@ impl Budget {
             (self.remaining, self.at) = (expected, now);
         }
         self.remaining = self.remaining.saturating_sub(1);
+        self.unanswered += 1;
         true
     }
 }
@@ -103,6 +111,19 @@ mod tests {
         assert_eq!(may(&budget, now), [true, false, false, false]);
         budget.learn(None, Some(0), now);
         assert_eq!(may(&budget, now), [false; 4]);
+    }
+
+    #[test]
+    fn an_answer_does_not_give_back_the_calls_that_are_still_on_their_way() {
+        let now = Instant::now();
+        let mut budget = Budget::full(now, PROBE);
+        assert!(budget.take(Priority::List, now) && budget.take(Priority::Delete, now));
+        budget.answered();
+        budget.learn(None, Some(1), now);
+        assert_eq!(may(&budget, now), [false; 4], "the one that is left is that of the delete on its way");
+        budget.answered();
+        budget.learn(None, Some(1), now);
+        assert_eq!(may(&budget, now), [true, false, false, false]);
     }
 
     #[test]

@@ -169,7 +169,10 @@ impl Api {
             let words = self.token.redact(&chain(&error.without_url()));
             Error::Provider { call, failure, words }
         };
-        let mut response = request.send().await.map_err(broken)?;
+        let unanswered = Unanswered(&self.budget);
+        let sent = request.send().await;
+        drop(unanswered);
+        let mut response = sent.map_err(broken)?;
         let status = response.status();
         self.learn(response.headers());
         let correlation = header(response.headers(), "x-correlation-id").unwrap_or_default();
@@ -228,6 +231,15 @@ impl Api {
                 clocks.pop_front();
             }
         }
+    }
+}
+
+/// A call on its way, also until whoever made it gives up.
+struct Unanswered<'a>(&'a Mutex<Budget>);
+
+impl Drop for Unanswered<'_> {
+    fn drop(&mut self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).answered();
     }
 }
 
