@@ -140,8 +140,7 @@ impl Play {
                 self.ambush(kind, Matching::request("DELETE", "/servers/*"), NEVER, Then::Kill);
             }
             "deleted-behind" => {
-                let ours = self.market.stand.servers().into_iter().find(|s| !self.foreign.contains(&s.name));
-                if let Some(server) = ours {
+                if let Some(server) = self.one_of_ours().await {
                     self.market.stand.happen(Deed::DeleteServer { server: server.name.clone() }).unwrap();
                     self.behind.insert(server.name);
                     self.hit(kind);
