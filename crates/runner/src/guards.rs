@@ -44,3 +44,4 @@ pub(crate) const MEMORY_LIMIT: Guard = guard("memory-limit");
 pub(crate) const DISK_LIMIT: Guard = guard("disk-limit");
 pub(crate) const PRIVATE_RANGES: Guard = guard("private-ranges");
 pub(crate) const GRID_BLOCKED: Guard = guard("grid-blocked");
+pub(crate) const BUILD_REACH: Guard = guard("build-reach");

@@ -54,7 +54,7 @@ use crate::interpreter::Interpreters;
 use crate::job::Bench;
 use crate::poll::Standing;
 use crate::room::{Containers, Room};
-use crate::sandbox::{Sandbox, SandboxConfig, SandboxError};
+use crate::sandbox::{Forbidden, Sandbox, SandboxConfig, SandboxError};
 use crate::workspace::Workspaces;
 
 /// The cache of blobs takes at most this, and at most a share of the disk.
@@ -201,6 +201,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Erro
         images_bytes_max: IMAGES_BYTES_MAX,
         own_mounts: config.own_mounts,
     };
+    let forbidden = Forbidden::of(&sandbox_config);
     let containers = Containers::new(sandbox_config.clone());
     let (room, docker) = match config.sandbox {
         SandboxKind::Process => {
@@ -218,7 +219,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Erro
     let cache_bytes = CACHE_BYTES_MAX.min(machine.capacity.disk_bytes / 100 * CACHE_DISK_PERCENT);
     let cache = BlobCache::open(&config.data_folder.join("cache"), cache_bytes).map_err(folder)?;
     let uv = Uv::new(config.uv.clone(), config.fetch_uv.clone());
-    let environments = Environments::open(&config.data_folder, machine.capacity.disk_bytes, uv);
+    let environments = Environments::open(&config.data_folder, machine.capacity.disk_bytes, uv, forbidden);
     let environments = Arc::new(environments.map_err(folder)?);
     let identity = identity::establish(
         &config.data_folder,

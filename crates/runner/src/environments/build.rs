@@ -18,7 +18,9 @@ use rgrid_core::limits::{BUILD_MESSAGE_BYTES_MAX, ENVIRONMENT_BUILD};
 use rgrid_core::submission::Sha256;
 use tokio::sync::watch;
 
+use super::reach::Reach;
 use super::uv::NoUv;
+use super::way::{self, Way};
 use super::{BUILDING, CACHE, Environments, PYTHON, key};
 use crate::blob_cache::BlobCache;
 use crate::interpreter::Interpreter;
@@ -48,8 +50,8 @@ const LOG: &str = "log";
 const LINE_BYTES_MAX: usize = 200;
 /// Characters of an image's id that tell its cache from another's.
 const CACHE_CHARS: usize = 16;
-/// Ways to the index that the worker's own machine needs are the build's too.
-const PROXIES: [&str; 6] = ["http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"];
+/// The folder of the way out, and of all else that a build is given.
+const FOLDER: &str = "/rgrid";
 
 /// Why there is no environment.
 #[derive(Debug, thiserror::Error)]
@@ -116,6 +118,11 @@ impl Environments {
             .map_err(std::io::Error::other)??
         };
         let root = building.0.as_ref().expect("it was just made").root.clone();
+        let lock = tokio::fs::read_to_string(inside(&root, LOCK_PATH)).await?;
+        let credentials = builder.wanted.credentials.clone();
+        let reach = Arc::new(Reach::of(&lock, credentials, Arc::clone(&self.forbidden)));
+        let _way = Way::open(&inside(&root, FOLDER), Arc::clone(&reach))?;
+        own_all(&inside(&root, FOLDER).join(way::SOCKET), owner)?;
         let (said, said_inside) = std::io::pipe()?;
         let job = builder.job(root.clone(), uv, said_inside.into())?;
         let mut running = builder.sandbox.start(job).await?;
@@ -137,7 +144,7 @@ impl Environments {
         });
         kept.await.map_err(std::io::Error::other)?;
         if let Some(failure) = failure(&end, &said, builder.wanted) {
-            return Err(BuildError::Failed(failure));
+            return Err(BuildError::Failed(failure + &in_vain(&reach.refused())));
         }
         let made = account_folder.join(format!("{name}-made"));
         fs::create_dir(&made)?;
@@ -169,6 +176,7 @@ impl Builder<'_> {
         command.extend(["-I", "-S", "-c", SCRIPT, UV].map(OsString::from));
         command.push(base.to_owned());
         command.extend([ENVIRONMENT_PATH, PYTHON, LOCK_PATH].map(OsString::from));
+        command.push(Path::new(FOLDER).join(way::SOCKET).into());
         let mut environment: Vec<(OsString, OsString)> = [
             ("HOME", HOME),
             ("LANG", "C.UTF-8"),
@@ -183,9 +191,6 @@ impl Builder<'_> {
         ]
         .map(|(name, value)| (name.into(), value.into()))
         .to_vec();
-        environment.extend(
-            PROXIES.into_iter().filter_map(|name| Some((OsString::from(name), std::env::var_os(name)?))),
-        );
         if self.interpreter.image.is_some()
             && let Some(bundle) = certificates()
         {
@@ -202,10 +207,11 @@ impl Builder<'_> {
             file_binds: Vec::new(),
             command,
             environment,
-            cwd: "/rgrid".into(),
+            cwd: FOLDER.into(),
             umask: 0o022,
             limits: JobLimits { processes: self.limits.processes.max(PROCESSES_MIN), ..self.limits },
-            network: true,
+            // Its way out is a socket.
+            network: false,
             slot: self.slot,
             stdin: null.into(),
             stdout: said.try_clone()?,
@@ -362,6 +368,17 @@ fn failure(end: &JobEnd, said: &str, wanted: &DependenciesBody) -> Option<String
     }
     let said = without_credentials(said.trim(), wanted);
     Some(if said.is_empty() { format!("uv ended with {:?}", end.exit) } else { said })
+}
+
+/// What a build that failed had asked for and did not get.
+fn in_vain(refused: &[String]) -> String {
+    match refused {
+        [] => String::new(),
+        hosts => format!(
+            "\nit asked for {}, which neither the lock nor its indexes name: nothing else can be reached while packages are built",
+            hosts.join(", ")
+        ),
+    }
 }
 
 #[cfg(test)]

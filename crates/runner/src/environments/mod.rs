@@ -2,7 +2,8 @@
 //! through the grid's objects.
 //!
 //! Here is what is kept, and in which order it is looked for. What decides an environment is in `key`, how one is built
-//! in `build`, how it travels in `packed`, who installs it in `uv`.
+//! in `build`, where that may go in `reach` and how it gets there in `way`, how it travels in `packed`, who installs it in
+//! `uv`.
 
 use std::collections::HashMap;
 use std::fs;
@@ -14,12 +15,15 @@ use rgrid_core::submission::Sha256;
 
 use self::uv::Uv;
 use crate::remove::remove_tree;
+use crate::sandbox::Forbidden;
 
 pub(crate) mod build;
 pub(crate) mod key;
 pub(crate) mod obtain;
 mod packed;
+mod reach;
 pub(crate) mod uv;
+mod way;
 
 /// Where the interpreter of an environment lies inside.
 pub(crate) const PYTHON: &str = "/rgrid/env/bin/python";
@@ -39,6 +43,8 @@ pub(crate) struct Environments {
     folder: PathBuf,
     bytes_max: u64,
     uv: Uv,
+    /// What no build may reach.
+    forbidden: Arc<Forbidden>,
     in_use: Mutex<HashMap<PathBuf, u32>>,
     flights: Mutex<HashMap<PathBuf, Arc<tokio::sync::Mutex<()>>>>,
 }
@@ -70,7 +76,12 @@ impl Drop for InUse {
 
 impl Environments {
     /// Starts with what is kept below the data folder.
-    pub(crate) fn open(data_folder: &Path, disk_bytes: u64, uv: Uv) -> std::io::Result<Self> {
+    pub(crate) fn open(
+        data_folder: &Path,
+        disk_bytes: u64,
+        uv: Uv,
+        forbidden: Forbidden,
+    ) -> std::io::Result<Self> {
         let folder = data_folder.join("environments");
         // Others may pass, for the users of jobs must; the runner's folder above is closed to everybody else.
         fs::DirBuilder::new().recursive(true).mode(0o711).create(&folder)?;
@@ -87,6 +98,7 @@ impl Environments {
             folder,
             bytes_max: KEPT_BYTES_MAX.min(disk_bytes / 100 * KEPT_DISK_PERCENT),
             uv,
+            forbidden: Arc::new(forbidden),
             in_use: Mutex::default(),
             flights: Mutex::default(),
         })
@@ -210,7 +222,8 @@ mod tests {
     #[test]
     fn the_least_recently_used_one_goes_first_and_one_in_use_never() {
         let data = tempfile::tempdir().unwrap();
-        let mut environments = Environments::open(data.path(), 0, Uv::default()).unwrap();
+        let mut environments =
+            Environments::open(data.path(), 0, Uv::default(), Forbidden::default()).unwrap();
         environments.bytes_max = 250_000;
         let environments = Arc::new(environments);
         let account = environments.of_account("account_a").unwrap();
@@ -239,7 +252,8 @@ mod tests {
         let data = tempfile::tempdir().unwrap();
         let account = data.path().join("environments/account_a");
         made(&account, "build-7", 10);
-        let environments = Arc::new(Environments::open(data.path(), 1 << 40, Uv::default()).unwrap());
+        let environments =
+            Arc::new(Environments::open(data.path(), 1 << 40, Uv::default(), Forbidden::default()).unwrap());
         assert!(!account.join("build-7").exists());
         assert!(environments.kept("account_a", Sha256([7; 32])).is_none());
     }

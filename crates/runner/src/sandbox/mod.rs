@@ -24,6 +24,7 @@ pub use place::Place;
 #[doc(hidden)]
 pub use process::fuzzing;
 pub use process::launch::{LAUNCH_ARGUMENT, launch_main};
+pub use process::network::Forbidden;
 pub use process::{keep_mounts_to_itself, no_hard_disk};
 pub use running::RunningJob;
 

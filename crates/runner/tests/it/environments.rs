@@ -13,7 +13,7 @@ use rgrid_core::dependencies::LOCK_PATH;
 
 use crate::engine::{IMAGE, NEXT_IMAGE, engine};
 use crate::grid::{Grid, PROJECT, Script};
-use crate::ground::in_containers;
+use crate::ground::{INTERNET, PRIVATE, in_containers, listen_everywhere};
 use crate::index::index;
 
 /// Shows which version it has, and where from.
@@ -302,6 +302,57 @@ fn an_image_gets_packages_of_its_own_which_the_next_worker_fetches() {
         let address = grid.address().to_owned();
         grid.stop().await;
         assert_eq!(engine().containers_of(&address), BTreeMap::new());
+    });
+}
+
+/// A package whose build tries to reach what its lock does not name, and says how that went.
+const CURIOUS: &str = "\
+import socket, urllib.request
+def tried(way):
+    try:
+        way()
+        return 'reached'
+    except OSError as error:
+        return type(error).__name__
+def build_wheel(*_):
+    direct = tried(lambda: socket.create_connection(('ADDRESS', PORT), 5))
+    asked = tried(lambda: urllib.request.urlopen('http://ADDRESS:PORT/', timeout=5))
+    raise SystemExit(f'directly: {direct}; by the proxy: {asked}')
+";
+
+#[test]
+fn a_build_reaches_the_indexes_of_its_lock_and_nothing_else() {
+    in_containers(async || {
+        let port = listen_everywhere();
+        let grid = Grid::of_workers().await;
+        let package = || LocalPackageBody { path: format!("{PROJECT}/lib"), editable: false };
+        let project = "[project]\nname = 'curious'\nversion = '1'\n\
+            [build-system]\nrequires = []\nbuild-backend = 'curious'\nbackend-path = ['.']\n";
+        let backend = CURIOUS.replace("ADDRESS", INTERNET).replace("PORT", &port.to_string());
+        for runtime in [None, Some(format!("image:{IMAGE}"))] {
+            let in_runtime = |body: &mut CreateExecution| {
+                if let Some(runtime) = &runtime {
+                    body.runtime.clone_from(runtime);
+                }
+            };
+            let lock = format!("--index-url {}\ncurious @ file://{PROJECT}/lib\ntiny==1.0\n", index());
+            let curious = script(&grid, "", &lock)
+                .file(&format!("{PROJECT}/lib/pyproject.toml"), project.as_bytes())
+                .file(&format!("{PROJECT}/lib/curious.py"), backend.as_bytes())
+                .with(|body| body.dependencies.as_mut().unwrap().local.push(package()))
+                .with(in_runtime);
+            let ended = grid.run(&curious).await;
+            let said = failed(&ended);
+            assert!(said.contains("directly: OSError; by the proxy: HTTPError"), "{said}");
+            assert!(said.contains(&format!("it asked for {INTERNET}:{port}, which")), "{said}");
+
+            // An index where no job may go is not reached for a build either.
+            let private = format!("--index-url http://{PRIVATE}:{port}/simple\ntiny==1.0\n");
+            let ended = grid.run(&script(&grid, "", &private).with(in_runtime)).await;
+            assert!(failed(&ended).contains("tiny"), "{}", failed(&ended));
+            assert_eq!(kept(&grid), Vec::<PathBuf>::new());
+        }
+        grid.stop().await;
     });
 }
 

@@ -10,6 +10,7 @@ use std::os::fd::OwnedFd;
 use std::process::Stdio;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use nix::libc;
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
@@ -203,6 +204,32 @@ fn blocked(config: &SandboxConfig) -> (Vec<String>, Vec<String>) {
         }
     }
     (v4, v6)
+}
+
+/// Addresses that no job reaches, for what is connected on behalf of one.
+#[derive(Debug, Default)]
+pub struct Forbidden {
+    ranges: Vec<IpNet>,
+}
+
+impl Forbidden {
+    /// Those that the operator's settings forbid. The host's own are too, as they are at any time.
+    #[must_use]
+    pub fn of(config: &SandboxConfig) -> Self {
+        let (v4, v6) = blocked(config);
+        let range = |text: &String| {
+            let single = || text.parse::<IpAddr>().map(IpNet::from);
+            text.parse().or_else(|_| single()).expect("what is blocked is written as the kernel reads it")
+        };
+        Self { ranges: v4.iter().chain(&v6).map(range).collect() }
+    }
+
+    /// Whether no job may reach this address.
+    #[must_use]
+    pub fn holds(&self, address: IpAddr) -> bool {
+        let address = address.to_canonical();
+        self.ranges.iter().any(|range| range.contains(&address)) || host_addresses().contains(&address)
+    }
 }
 
 /// Every address of the host, sorted.
