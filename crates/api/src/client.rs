@@ -17,6 +17,7 @@ use serde::de::DeserializeOwned;
 use self::address::{escaped, is_tls, transport, with_query};
 use crate::artifacts::{ArtifactPage, ListArtifacts};
 use crate::blobs::{BlobsMissing, BlobsWanted, CommitBlobs, Committed, Part};
+use crate::cost::{Cost, CostQuery};
 use crate::error::{ApiError, ErrorBody};
 use crate::events::{FollowEvent, SseReader};
 use crate::executions::{
@@ -384,6 +385,11 @@ impl Client {
             request = request.header(header::RANGE, format!("bytes={from}-"));
         }
         request.send().await.map_err(|source| self.unreachable(source))
+    }
+
+    /// `GET /cost`.
+    pub async fn cost(&self, query: &CostQuery) -> Result<Cost, ClientError> {
+        self.get_with("/cost", query).await
     }
 
     /// `GET /workers`.

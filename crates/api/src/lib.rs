@@ -9,6 +9,7 @@ pub mod attempts;
 pub mod blobs;
 pub mod bytes64;
 pub mod client;
+pub mod cost;
 pub mod dependencies;
 pub mod error;
 pub mod events;

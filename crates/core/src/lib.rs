@@ -5,6 +5,7 @@
 //! format `rgrid-store`'s; neither belongs here.
 #![warn(missing_docs)]
 
+pub mod cost;
 pub mod dependencies;
 pub mod execution;
 pub mod fleet;

@@ -188,8 +188,12 @@ pub fn paid_until(created: Timestamp, now: Timestamp) -> Timestamp {
 /// cores could do in it; rounded down, the rest is idle.
 pub fn share(line: Micros, cpu_millis: u32, ran_in_hour: Duration, server_cores: u32) -> Micros {
     let asked = u128::from(cpu_millis) * ran_in_hour.min(BILLED_HOUR).as_millis();
-    let whole = u128::from(server_cores.max(1)) * 1000 * BILLED_HOUR.as_millis();
-    let part = u128::from(line.0.max(0).unsigned_abs()) * asked.min(whole) / whole;
+    part(line, asked, u128::from(server_cores.max(1)) * 1000 * BILLED_HOUR.as_millis())
+}
+
+/// So much of a line as `asked` is of `whole`, rounded down.
+pub fn part(line: Micros, asked: u128, whole: u128) -> Micros {
+    let part = u128::from(line.0.max(0).unsigned_abs()) * asked.min(whole) / whole.max(1);
     Micros(i64::try_from(part).unwrap_or(i64::MAX))
 }
 

@@ -42,6 +42,7 @@ pub mod retention;
 mod row;
 mod secret;
 pub mod servers;
+pub mod spending;
 pub mod stdin;
 pub mod steering;
 mod submissions;

@@ -4,6 +4,7 @@ mod run;
 
 use std::time::Duration;
 
+use chrono::{DateTime, NaiveDate, NaiveTime, Utc};
 use clap::{Args, Subcommand};
 
 pub(crate) use run::{OnInterrupt, RunArgs};
@@ -43,6 +44,8 @@ pub enum Command {
     Extend(ExtendArgs),
     /// Run an execution again, with the same inputs
     Retry(RetryArgs),
+    /// Show what executions cost on servers that are paid by the hour
+    Cost(CostArgs),
     /// List the machines that run executions
     Workers,
     /// Connect to a grid: asks for its address and a key
@@ -83,6 +86,20 @@ pub struct ListArgs {
     /// Only executions with this label
     #[arg(long, value_name = "K=V")]
     pub(crate) metadata: Option<String>,
+    /// At most this many
+    #[arg(long, short = 'l', value_name = "N", default_value_t = 20)]
+    pub(crate) limit: u32,
+}
+
+/// Of `rgrid cost`.
+#[derive(Debug, Args)]
+pub struct CostArgs {
+    /// Only this execution, with its attempts: its id, a beginning of it, or `last`
+    #[arg(value_name = "ID")]
+    pub(crate) id: Option<String>,
+    /// Only hours that began since then, such as 2026-11-01 or 2026-11-01T08:00:00Z; if absent since the first of the month
+    #[arg(long, value_name = "DATE", value_parser = moment)]
+    pub(crate) since: Option<DateTime<Utc>>,
     /// At most this many
     #[arg(long, short = 'l', value_name = "N", default_value_t = 20)]
     pub(crate) limit: u32,
@@ -202,6 +219,12 @@ pub struct CompletionsArgs {
 
 fn duration(text: &str) -> Result<Duration, String> {
     rgrid_core::quantity::parse_duration(text).map_err(|error| error.to_string())
+}
+
+/// A day's beginning, or a moment.
+fn moment(text: &str) -> Result<DateTime<Utc>, String> {
+    let day = text.parse::<NaiveDate>().map(|day| day.and_time(NaiveTime::MIN).and_utc());
+    day.or_else(|_| text.parse()).map_err(|_| format!("{text:?} is no date such as 2026-11-01"))
 }
 
 fn status(text: &str) -> Result<rgrid_core::execution::Status, String> {

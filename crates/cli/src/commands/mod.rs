@@ -3,6 +3,7 @@
 mod cancel;
 mod completions;
 mod config;
+mod cost;
 mod doctor;
 mod download;
 mod extend;
@@ -68,6 +69,7 @@ async fn dispatch<G: EmbeddedGrid>(command: Command, session: &Session<'_, G>) -
         Command::Cancel(args) => cancel::cancel(args, session).await,
         Command::Extend(args) => extend::extend(args, session).await,
         Command::Retry(args) => Box::pin(retry::retry(args, session)).await,
+        Command::Cost(args) => cost::cost(args, session).await,
         Command::Workers => workers::workers(session).await,
         Command::Init(args) => init::init(args, session).await,
         Command::Keys(args) => keys::keys(args, session).await,

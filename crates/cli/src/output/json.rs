@@ -1,6 +1,7 @@
 //! Results for programs: one JSON value, in the API's own words where it has them.
 
 use rgrid_api::artifacts::Artifact;
+use rgrid_api::cost::Cost;
 use rgrid_api::executions::{Attempt, Execution};
 use rgrid_api::health::Pruned;
 use rgrid_api::keys::{CreatedKey, Key, Whoami};
@@ -82,6 +83,10 @@ impl Output for Json {
 
     fn downloaded(&self, written: &[String]) -> String {
         text(&json!({ "written": written }))
+    }
+
+    fn cost(&self, cost: &Cost, _one: bool) -> String {
+        text(cost)
     }
 
     fn workers(&self, workers: &[Worker]) -> String {

@@ -5,6 +5,7 @@ mod quiet;
 pub(crate) mod table;
 
 use rgrid_api::artifacts::Artifact;
+use rgrid_api::cost::Cost;
 use rgrid_api::executions::{Attempt, Execution};
 use rgrid_api::health::Pruned;
 use rgrid_api::keys::{CreatedKey, Key, Whoami};
@@ -38,6 +39,8 @@ pub(crate) trait Output {
     fn outputs(&self, outputs: &[Artifact]) -> String;
     /// `download`: the files that were written here.
     fn downloaded(&self, written: &[String]) -> String;
+    /// `cost`: of executions, or of one with its attempts.
+    fn cost(&self, cost: &Cost, one: bool) -> String;
     /// `workers`.
     fn workers(&self, workers: &[Worker]) -> String;
     /// `keys`.

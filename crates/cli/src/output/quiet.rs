@@ -1,11 +1,13 @@
 //! Results for shell scripts: the one thing that is needed next, an id or a path a line, and nothing else.
 
 use rgrid_api::artifacts::Artifact;
+use rgrid_api::cost::Cost;
 use rgrid_api::executions::{Attempt, Execution};
 use rgrid_api::health::Pruned;
 use rgrid_api::keys::{CreatedKey, Key, Whoami};
 use rgrid_api::runtimes::RuntimeList;
 use rgrid_api::workers::Worker;
+use rgrid_core::money::Micros;
 
 use super::Output;
 use crate::configuration::Configuration;
@@ -52,6 +54,10 @@ impl Output for Quiet {
 
     fn downloaded(&self, _written: &[String]) -> String {
         String::new()
+    }
+
+    fn cost(&self, cost: &Cost, _one: bool) -> String {
+        lines([&format!("{}", Micros(cost.micros))])
     }
 
     fn workers(&self, workers: &[Worker]) -> String {

@@ -3,6 +3,7 @@
 use chrono::{DateTime, Utc};
 use comfy_table::{CellAlignment, ContentArrangement};
 use rgrid_api::artifacts::Artifact;
+use rgrid_api::cost::Cost;
 use rgrid_api::executions::{Attempt, Execution, ProgramBody};
 use rgrid_api::health::Pruned;
 use rgrid_api::keys::{CreatedKey, Key, Whoami};
@@ -38,6 +39,15 @@ fn why(worker: &Worker) -> String {
         }
     });
     worker.reason.clone().into_iter().chain(paid).collect::<Vec<_>>().join("; ")
+}
+
+/// The grid's bill, where it is told.
+fn bill(cost: &Cost) -> String {
+    cost.grid.map_or_else(String::new, |grid| {
+        let [billed, charged, idle] = [grid.billed_micros, grid.charged_micros, grid.idle_micros]
+            .map(|micros| Micros(micros).to_string());
+        format!("the grid's bill: {billed}, of which {charged} for executions and {idle} idle\n")
+    })
 }
 
 /// A program's command line may take this many characters in a list.
@@ -198,6 +208,41 @@ impl Output for Table {
 
     fn downloaded(&self, written: &[String]) -> String {
         written.iter().map(|path| format!("{}\n", shown(path))).collect()
+    }
+
+    fn cost(&self, cost: &Cost, one: bool) -> String {
+        let since = cost.since.format("%F %H:%M UTC");
+        if cost.executions.is_empty() {
+            return format!("nothing ran on a server that is paid by the hour since {since}\n{}", bill(cost));
+        }
+        let table = if one {
+            let attempts = cost.executions.iter().flat_map(|execution| &execution.attempts).map(|attempt| {
+                vec![
+                    attempt.number.to_string(),
+                    attempt.server.clone(),
+                    format!("{} CPU", f64::from(attempt.cpu_millis) / 1000.0),
+                    format_duration((attempt.to - attempt.from).to_std().unwrap_or_default()),
+                    Micros(attempt.micros).to_string(),
+                ]
+            });
+            self.rows(&["ATTEMPT", "SERVER", "SIZE", "FOR", "COST"], &[4], attempts)
+        } else {
+            let executions = cost.executions.iter().map(|execution| {
+                let attempts = execution.attempts.len().to_string();
+                vec![
+                    execution.id.clone(),
+                    attempts,
+                    Micros(execution.micros).to_string(),
+                    execution.name.clone(),
+                ]
+            });
+            self.rows(&["ID", "ATTEMPTS", "COST", "NAME"], &[1, 2], executions)
+        };
+        let count = match cost.executions_total {
+            1 => "one execution".to_owned(),
+            count => format!("{count} executions"),
+        };
+        format!("{table}{count} since {since}: {}\n{}", Micros(cost.micros), bill(cost))
     }
 
     fn workers(&self, workers: &[Worker]) -> String {
@@ -364,6 +409,39 @@ mod tests {
             exec_01HF7YAT00E40R2081040G2081  failed (3)  2m ago     12s      tools/x.py data.csv 'two words' --fast
         ");
         insta::assert_snapshot!(table().executions(&[]), @"there is no execution; `rgrid run SCRIPT` makes one");
+    }
+
+    #[test]
+    fn a_cost_is_told_by_execution_or_by_attempt_and_admins_are_told_the_bill() {
+        let attempt = |number: u32, micros: i64| {
+            serde_json::json!({ "number": number, "server": "rgrid-01hf7yat00", "cpu_millis": 1000,
+                "from": "2026-01-02T11:00:00Z", "to": "2026-01-02T11:30:00Z", "micros": micros })
+        };
+        let cost: Cost = serde_json::from_value(serde_json::json!({
+            "since": "2026-01-01T00:00:00Z", "executions_total": 2, "micros": 24_400,
+            "executions": [{ "id": "exec_01HF7YAT00E40R2081040G2081", "name": "tools/x.py", "micros": 16_400,
+                "attempts": [attempt(1, 8_200), attempt(2, 8_200)] }],
+            "grid": { "billed_micros": 64_000, "charged_micros": 24_400, "idle_micros": 39_600 },
+        }))
+        .unwrap();
+        insta::assert_snapshot!(table().cost(&cost, false), @r"
+            ID                               ATTEMPTS        COST  NAME
+            exec_01HF7YAT00E40R2081040G2081         2  EUR 0.0164  tools/x.py
+            2 executions since 2026-01-01 00:00 UTC: EUR 0.0244
+            the grid's bill: EUR 0.064, of which EUR 0.0244 for executions and EUR 0.0396 idle
+        ");
+        let one = Cost { grid: None, executions_total: 1, micros: 16_400, ..cost.clone() };
+        insta::assert_snapshot!(table().cost(&one, true), @r"
+            ATTEMPT  SERVER            SIZE   FOR        COST
+            1        rgrid-01hf7yat00  1 CPU  30m  EUR 0.0082
+            2        rgrid-01hf7yat00  1 CPU  30m  EUR 0.0082
+            one execution since 2026-01-01 00:00 UTC: EUR 0.0164
+        ");
+        let nothing = Cost { executions: Vec::new(), executions_total: 0, micros: 0, ..cost };
+        insta::assert_snapshot!(table().cost(&nothing, false), @r"
+            nothing ran on a server that is paid by the hour since 2026-01-01 00:00 UTC
+            the grid's bill: EUR 0.064, of which EUR 0.0244 for executions and EUR 0.0396 idle
+        ");
     }
 
     #[test]

@@ -4,6 +4,7 @@ mod artifacts;
 pub(crate) mod attempts;
 mod binaries;
 mod blobs;
+mod cost;
 mod docs;
 mod document;
 mod environments;
@@ -67,6 +68,7 @@ fn table() -> OpenApiRouter<App> {
         .routes(routes!(executions::extend)) //                      POST     /executions/{id}/extend
         .routes(routes!(executions::retry)) //                       POST     /executions/{id}/retry
         .routes(routes!(executions::attempts)) //                    GET      /executions/{id}/attempts
+        .routes(routes!(cost::show)) //                              GET      /cost
         .routes(routes!(logs::read)) //                              GET      /executions/{id}/logs
         .routes(routes!(logs::stream)) //                            GET      /executions/{id}/logs/stream
         .routes(routes!(stdin::write)) //                            POST     /executions/{id}/stdin

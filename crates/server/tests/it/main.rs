@@ -5,6 +5,7 @@ mod accounts;
 mod binaries;
 mod blobs;
 mod connections;
+mod cost;
 mod follow;
 mod grid;
 mod harness;

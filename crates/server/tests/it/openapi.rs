@@ -46,6 +46,7 @@ async fn the_document_covers_every_path_and_every_path_is_served() {
     POST   /blobs/missing
     GET    /blobs/{sha256}
     PUT    /blobs/{sha256}
+    GET    /cost
     GET    /executions
     POST   /executions
     GET    /executions/{id}

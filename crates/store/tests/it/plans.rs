@@ -52,7 +52,7 @@ const HOT_BESIDE: [(&str, &str); 9] = [
 ];
 
 /// Asked now and then by people, or once in a life.
-const COLD: [(&str, &str); 30] = [
+const COLD: [(&str, &str); 32] = [
     ("accounts/by_name", "an operator's command"),
     ("accounts/create", "an operator's command"),
     ("accounts/list", "an operator's command"),
@@ -68,6 +68,8 @@ const COLD: [(&str, &str); 30] = [
     ("keys/create", "an operator's command"),
     ("keys/list", "an operator's command"),
     ("keys/revoke", "an operator's command"),
+    ("ledger/attempts", "a person asks what was spent on what"),
+    ("ledger/hours", "a person asks what was spent on what"),
     ("ledger/lines", "a person asks what was spent"),
     ("leadership/resign", "once in the life of an orchestrator"),
     ("retention/blob_bytes", "the sum over all blobs, each ten minutes, in an embedded grid only"),

@@ -54,3 +54,15 @@ async fn a_waiting_execution_is_explained_and_can_be_cancelled() {
     let cancelled = grid.rgrid(&["cancel", "last"]).end().await;
     assert!(cancelled.stdout.contains("is cancelled"), "{}", cancelled.stdout);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_not_billed_cost_nothing_and_is_said_so() {
+    let grid = Grid::start().await;
+    let cost = grid.rgrid(&["cost", "--since", "2026-11-01"]).end().await;
+    let said = "nothing ran on a server that is paid by the hour since 2026-11-01 00:00 UTC\n\
+        the grid's bill: EUR 0.00, of which EUR 0.00 for executions and EUR 0.00 idle\n";
+    assert_eq!((cost.code, cost.stdout.as_str()), (Some(0), said), "{}", cost.stderr);
+    let wrong = grid.rgrid(&["cost", "--since", "soon"]).end().await;
+    assert_eq!(wrong.code, Some(126));
+    assert!(wrong.stderr.contains("is no date such as 2026-11-01"), "{}", wrong.stderr);
+}
