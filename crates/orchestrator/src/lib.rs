@@ -4,6 +4,7 @@
 //! looks at the whole state each time, on a timer and on a nudge, and what failed is tried again by the next round.
 
 mod apply;
+pub mod audit;
 mod bought;
 pub mod cloud;
 mod errands;

@@ -4,8 +4,6 @@
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use rgrid_core::money::paid_until;
-use rgrid_orchestrator::cloud::Cloud as _;
 use rgrid_store::Store;
 
 use crate::command_line::{CloudArgs, CloudCommand};
@@ -50,39 +48,29 @@ async fn carry_out(args: &CloudArgs) -> anyhow::Result<bool> {
     }
 }
 
-/// Every billed server of this grid and its owner. False when one has none.
+/// Everything that is billed to this grid, and its owner. False when something has none.
 async fn audit(store: &Store, hetzner: &HetznerConfig) -> anyhow::Result<bool> {
     let provider = super::orchestrator::provider(hetzner, store, String::new(), None).await?;
-    let listing = provider.list(&[]).await?;
-    let rows = store.servers().await?;
-    let now = provider.now();
-    let mut owned = true;
-    for listed in &listing.servers {
-        let row = rows.iter().find(|row| row.intent == listed.intent && !row.ended);
-        let owner = match row.and_then(|row| row.worker) {
-            Some(worker) => worker.to_string(),
-            None => {
-                owned = false;
-                "nobody".to_owned()
-            }
-        };
-        let price = row.map_or_else(|| "unknown".to_owned(), |row| format!("{} an hour", row.price.hour()));
+    let audit = rgrid_orchestrator::audit::audit(store, &provider).await?;
+    for billed in &audit.billed {
+        let price = billed.hour.map_or_else(|| "unknown".to_owned(), |hour| format!("{hour} an hour"));
         super::print(&format!(
-            "{}  {}  paid until {}  {price}  owned by {owner}",
-            listed.server.id,
-            listed.name,
-            paid_until(listed.server.created, now).format("%F %H:%M:%S"),
+            "{}  {}  {}  paid until {}  {price}  {}",
+            billed.item,
+            billed.id,
+            billed.name,
+            billed.paid_until.format("%F %H:%M:%S"),
+            billed.owner,
         ))?;
     }
-    let shown =
-        |id: &Option<String>| listing.servers.iter().any(|listed| Some(&listed.server.id) == id.as_ref());
-    for row in rows.iter().filter(|row| row.server.is_some() && !shown(&row.server)) {
-        super::note(&format!(
-            "not at the provider any more: {} {}",
-            row.name,
-            row.server.as_deref().unwrap_or("")
-        ));
+    for (name, server) in &audit.not_shown {
+        super::note(&format!("not at the provider any more: {name} {server}"));
     }
-    super::note(&format!("{} servers of this grid at the provider", listing.servers.len()));
-    Ok(owned)
+    let count = |item| audit.billed.iter().filter(|billed| billed.item == item).count();
+    let (servers, addresses) = (count("server"), count("ipv4"));
+    super::note(&format!("at the provider: {servers} servers of this grid, {addresses} IPv4 addresses"));
+    if !audit.is_owned() {
+        super::note("what nobody owns is billed until it is deleted; a label on an address says whose it is");
+    }
+    Ok(audit.is_owned())
 }

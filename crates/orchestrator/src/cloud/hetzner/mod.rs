@@ -1,6 +1,7 @@
 //! Hetzner Cloud: a thin client of the few calls that are needed (`call`, `wire`), and servers that boot into workers
 //! (`boot`).
 
+mod address;
 mod boot;
 mod budget;
 mod call;
@@ -27,6 +28,7 @@ use self::call::Api;
 use super::{Cloud, Deletion, Error, Failure, Listed, Listing, Server, Target, Wish};
 use crate::guards;
 
+pub use self::address::Address;
 pub use self::boot::{Boot, close_metadata};
 pub use self::budget::PROBE;
 pub use self::token::Token;

@@ -125,6 +125,20 @@ fn a_listing_is_read_with_anything_missing_or_new_and_takes_nobody_elses_server_
 }
 
 #[test]
+fn addresses_are_read_with_anything_missing_or_new_but_their_ids() {
+    let body = json!({"primary_ips": [{"id": 42, "name": "primary_ip-42", "ip": "203.0.113.10", "type": "ipv4",
+        "assignee_id": 17, "assignee_type": "server", "auto_delete": true, "blocked": false, "labels": {"team": "web"},
+        "dns_ptr": [{"ip": "203.0.113.10", "dns_ptr": "x"}], "location": {"id": 1, "name": "fsn1"},
+        "protection": {"delete": false}, "created": "2026-11-23T11:15:58Z"}],
+        "meta": {"pagination": {"page": 1, "next_page": null}}});
+    for (what, changed) in variations(&body) {
+        let read = serde_json::from_value::<wire::PrimaryIps>(changed);
+        let essential = ["/primary_ips =", "/primary_ips removed", "/primary_ips/0 =", "/primary_ips/0/id"];
+        assert!(read.is_ok() || essential.iter().any(|start| what.starts_with(start)), "{what}: {read:?}");
+    }
+}
+
+#[test]
 fn a_catalog_is_read_with_anything_missing_or_new() {
     let types = json!({"server_types": [{"id": 109, "name": "cpx12", "description": "CPX 12", "category": "shared",
         "cores": 1, "memory": 2.0, "disk": 40, "storage_type": "local", "cpu_type": "shared", "architecture": "x86",

@@ -72,6 +72,34 @@ pub(super) struct Servers {
     pub(super) meta: Option<Meta>,
 }
 
+/// A public address.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub(super) struct PrimaryIp {
+    pub(super) id: u64,
+    #[serde(default, deserialize_with = "lenient")]
+    pub(super) name: Option<String>,
+    #[serde(default, deserialize_with = "lenient")]
+    pub(super) ip: Option<String>,
+    #[serde(default, rename = "type", deserialize_with = "lenient")]
+    pub(super) kind: Option<String>,
+    #[serde(default, deserialize_with = "lenient")]
+    pub(super) assignee_id: Option<u64>,
+    #[serde(default, deserialize_with = "lenient")]
+    pub(super) created: Option<DateTime<Utc>>,
+    #[serde(default, deserialize_with = "lenient")]
+    pub(super) labels: Option<BTreeMap<String, String>>,
+    #[serde(default, deserialize_with = "lenient")]
+    pub(super) location: Option<Named>,
+}
+
+/// A page of them, whole or unreadable as one of servers is.
+#[derive(Debug, Deserialize)]
+pub(super) struct PrimaryIps {
+    pub(super) primary_ips: Vec<PrimaryIp>,
+    #[serde(default, deserialize_with = "lenient")]
+    pub(super) meta: Option<Meta>,
+}
+
 /// A public key that the provider knows.
 #[derive(Debug, Deserialize)]
 pub(super) struct SshKey {
