@@ -135,6 +135,10 @@ fn way_out(worker: &WorkerView, policy: &FleetPolicy, now: Timestamp) -> Option<
             Machine::Unknown if !guards::holds(&guards::UNSEEN_IS_NOT_GONE) => {
                 Some((Action::MarkTerminated(worker.id), Reason::Gone))
             }
+            // Asking again does no harm, and until a listing can be had its next hour may have begun.
+            Machine::Unknown if worker.server.as_ref().is_some_and(|server| server.created.is_some()) => {
+                Some((Action::DeleteMachine(worker.id), Reason::Unseen))
+            }
             Machine::Present | Machine::Unknown => None,
         },
         WorkerStatus::Provisioning

@@ -52,6 +52,8 @@ pub enum Reason {
     Useless,
     /// It is terminating and its machine is still there.
     StillThere,
+    /// It is terminating, and no listing tells whether its machine is still there.
+    Unseen,
     /// It is terminating and its machine is gone.
     Gone,
 }
@@ -82,6 +84,7 @@ impl fmt::Display for Reason {
             Self::NotWanted => f.write_str("this grid makes way for another"),
             Self::Drained => f.write_str("drained"),
             Self::Useless => f.write_str("nothing is expected of it"),
+            Self::Unseen => f.write_str("nobody knows whether its machine is still there"),
             Self::StillThere => f.write_str("its machine is still there"),
             Self::Gone => f.write_str("its machine is gone"),
         }

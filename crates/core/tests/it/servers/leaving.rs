@@ -146,6 +146,6 @@ fn a_server_that_is_to_go_is_asked_until_the_provider_says_of_it_that_it_is_gone
         steps(&view(vec![worker], vec![]), &policy(), 200)
     };
     insta::assert_snapshot!(leaving(Machine::Present), @"delete: its machine is still there");
-    insta::assert_snapshot!(leaving(Machine::Unknown), @"nothing");
+    insta::assert_snapshot!(leaving(Machine::Unknown), @"delete: nobody knows whether its machine is still there");
     insta::assert_snapshot!(leaving(Machine::Absent), @"mark terminated: its machine is gone");
 }
