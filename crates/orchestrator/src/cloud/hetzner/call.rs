@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::time::Instant;
 
-use super::budget::{Budget, Priority};
+use super::budget::{Budget, Call, Priority};
 use super::failure::{Repeatable, meaning};
 use super::token::Token;
 use super::wire::ErrorBody;
@@ -149,10 +149,10 @@ impl Api {
         repeatable: Repeatable,
     ) -> Result<Vec<u8>, Error> {
         let may = self.budget.lock().unwrap_or_else(PoisonError::into_inner).take(priority, Instant::now());
-        if !may {
+        let Some(counted) = may else {
             let words = "too few calls are left in this hour for one of this kind".to_owned();
             return Err(Error::Provider { call, failure: Failure::TooManyCalls, words });
-        }
+        };
         metrics::counter!("rgrid_provider_calls_total", "call" => call).increment(1);
         let mut request =
             self.http.request(method, format!("{}{path}", self.base)).bearer_auth(self.token.secret());
@@ -174,7 +174,7 @@ impl Api {
         drop(unanswered);
         let mut response = sent.map_err(broken)?;
         let status = response.status();
-        self.learn(response.headers());
+        self.learn(counted, response.headers());
         let correlation = header(response.headers(), "x-correlation-id").unwrap_or_default();
         let mut bytes = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(broken)? {
@@ -187,12 +187,12 @@ impl Api {
         if status.is_success() {
             return Ok(bytes);
         }
-        Err(self.refusal(call, status, &bytes, &correlation, repeatable))
+        Err(self.refusal((call, counted), status, &bytes, &correlation, repeatable))
     }
 
     fn refusal(
         &self,
-        call: &'static str,
+        (call, counted): (&'static str, Call),
         status: StatusCode,
         body: &[u8],
         correlation: &str,
@@ -203,20 +203,30 @@ impl Api {
         let failure = meaning(status.as_u16(), &code, repeatable);
         if failure == Failure::TooManyCalls {
             // Only what comes back from now on can be used.
-            self.budget.lock().unwrap_or_else(PoisonError::into_inner).learn(None, Some(0), Instant::now());
+            self.budget.lock().unwrap_or_else(PoisonError::into_inner).learn(
+                counted,
+                None,
+                Some(0),
+                Instant::now(),
+            );
         }
         let message = words.message.unwrap_or_else(|| "no words".to_owned());
         let said = format!("{} {code}: {message} (correlation id {correlation})", status.as_u16());
         Error::Provider { call, failure, words: self.token.redact(&said) }
     }
 
-    fn learn(&self, headers: &HeaderMap) {
+    fn learn(&self, call: Call, headers: &HeaderMap) {
         let number = |name| header(headers, name).and_then(|text| text.parse::<u64>().ok());
         let (limit, remaining) = (number("ratelimit-limit"), number("ratelimit-remaining"));
         if let Some(remaining) = remaining {
             metrics::gauge!("rgrid_provider_calls_left").set(remaining as f64);
         }
-        self.budget.lock().unwrap_or_else(PoisonError::into_inner).learn(limit, remaining, Instant::now());
+        self.budget.lock().unwrap_or_else(PoisonError::into_inner).learn(
+            call,
+            limit,
+            remaining,
+            Instant::now(),
+        );
         let date = header(headers, "date").and_then(|text| DateTime::parse_from_rfc2822(&text).ok());
         if let Some(date) = date {
             *self.told.lock().unwrap_or_else(PoisonError::into_inner) = Some((date.to_utc(), Instant::now()));
