@@ -179,8 +179,12 @@ impl Grid {
     }
 
     pub(crate) async fn submit(&self) -> ExecutionId {
-        let account = self.store.default_account().await.unwrap().id;
-        self.store.create_execution(account, &submission(), false, None).await.unwrap().execution.id
+        self.try_submit().await.unwrap()
+    }
+
+    pub(crate) async fn try_submit(&self) -> Result<ExecutionId, rgrid_store::Error> {
+        let account = self.store.default_account().await?.id;
+        Ok(self.store.create_execution(account, &submission(), false, None).await?.execution.id)
     }
 
     /// What a runner does when it has read its token.

@@ -23,8 +23,9 @@ use play::{Play, add};
 const SEEDS_CI: u64 = 60;
 /// Seeds of the full run.
 const SEEDS_FULL: u64 = 500;
-/// Seeds beyond CI's that once found something. (8, 18 and 59 did: an hour too few in the ledger, and a server too many.)
-const KILLERS: [u64; 0] = [];
+/// Seeds beyond CI's that once found something: a delete that found no call left, and one that was lost and not asked for
+/// again while no listing could be had. (4, 8, 18 and 59 did too.)
+const KILLERS: [u64; 2] = [66, 166];
 /// Scenarios that are played at once.
 const AT_ONCE: usize = 8;
 /// Each kind must really have hit so often in a full run.
@@ -86,7 +87,8 @@ fn whatever_goes_wrong_nothing_is_leaked_lost_or_billed_wrongly() {
     let full = std::env::var_os("RGRID_SOAK").is_some();
     let seeds: Vec<u64> = match std::env::var("RGRID_SEED") {
         Ok(seed) => vec![seed.parse().unwrap()],
-        Err(_) => KILLERS.into_iter().chain(1..=if full { SEEDS_FULL } else { SEEDS_CI }).collect(),
+        Err(_) if full => (1..=SEEDS_FULL).collect(),
+        Err(_) => KILLERS.into_iter().chain(1..=SEEDS_CI).collect(),
     };
     let started = Instant::now();
     let next = Arc::new(Mutex::new(seeds.clone().into_iter()));

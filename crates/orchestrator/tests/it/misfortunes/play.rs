@@ -36,6 +36,8 @@ const CLOCK_KNOWN: usize = 3;
 const STUCK: u32 = 8;
 /// A scenario that has not settled in so many steps never will.
 const STEPS_MAX: u32 = 400;
+/// A connection that broke while the database was away is found broken when it is used next; a pool has so many at most.
+const SUBMIT_TRIES: u32 = 50;
 /// Steps in which a server is bought for what waits, unless something is in the way.
 const STEPS_TO_A_SERVER: u32 = 12;
 
@@ -265,10 +267,24 @@ impl Play {
         for _ in 0..QUIET_MAX {
             let seen = self.market.stand.requests(0).last().map_or(0, |request| request.number);
             self.rounds(2).await;
-            if self.market.stand.requests(seen).iter().all(|request| request.method == "GET") {
+            let at_rest = self.market.stand.requests(seen).iter().all(|request| request.method == "GET");
+            if at_rest && !self.ended_unseen().await {
                 return;
             }
+            if at_rest {
+                // Too few calls are left to look: some come back.
+                self.pass(Duration::from_secs(5)).await;
+            }
         }
+    }
+
+    /// Whether a server is gone that our rows have still: that it went is seen as soon as anybody looks.
+    async fn ended_unseen(&self) -> bool {
+        let Ok(open) = self.market.grid.store.servers().await else { return false };
+        let there: HashSet<String> =
+            self.market.stand.servers().into_iter().map(|server| server.name).collect();
+        open.iter()
+            .any(|row| row.server.is_some() && !there.contains(&row.name) && !self.behind.contains(&row.name))
     }
 
     /// Waits until a server of ours is there, for work that is submitted for it if need be.
@@ -284,7 +300,15 @@ impl Play {
     }
 
     async fn submit(&mut self) {
-        let id = self.market.grid.submit().await;
+        // As a client does when the database was away.
+        let mut tries = 0..SUBMIT_TRIES;
+        let id = loop {
+            match self.market.grid.try_submit().await {
+                Ok(id) => break id,
+                Err(rgrid_store::Error::Unavailable(_)) if tries.next().is_some() => {}
+                Err(error) => panic!("{error}"),
+            }
+        };
         self.executions.push(id);
     }
 
