@@ -3,6 +3,7 @@
 //! little is known nothing is promised.
 
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use crate::Timestamp;
@@ -93,7 +94,7 @@ impl Durations {
             return 0.0;
         }
         let (mut ended, mut taken) = (0.0f64, 0.0f64);
-        for (at, weight) in self.weights.iter().enumerate() {
+        for (at, weight) in self.weights.iter().enumerate().filter(|(_, weight)| **weight != 0.0) {
             let end = upper(at);
             if end <= time {
                 ended += f64::from(*weight);
@@ -112,7 +113,9 @@ fn bucket(seconds: f64) -> usize {
 
 /// The longest duration of a bucket, in seconds.
 fn upper(bucket: usize) -> f64 {
-    (bucket as f64 / f64::from(STEPS)).exp2()
+    static UPPER: LazyLock<[f64; BUCKETS]> =
+        LazyLock::new(|| std::array::from_fn(|bucket| (bucket as f64 / f64::from(STEPS)).exp2()));
+    UPPER[bucket]
 }
 
 /// Durations by kind.

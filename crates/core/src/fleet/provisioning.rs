@@ -127,7 +127,7 @@ impl Room {
 
     /// Gives room to as many of `count` attempts as it holds, and says how many.
     pub(super) fn take(&mut self, wanted: &Capacity, count: u32) -> u32 {
-        if !self.free.holds(wanted) {
+        if count == 0 || self.slots == 0 || !self.free.holds(wanted) {
             return 0;
         }
         let times = |has: u64, wants: u64| {

@@ -139,6 +139,9 @@ fn fill_workers(classes: &mut [Class], view: &FleetView, policy: &FleetPolicy, n
         let mut open = false;
         for class in classes.iter_mut().filter(|class| class.left > 0) {
             open = true;
+            if room.slots == 0 {
+                break;
+            }
             let taken = room.take(&class.wanted, class.left);
             class.left -= taken;
             if taken > 0 {
@@ -160,17 +163,21 @@ fn fill_workers(classes: &mut [Class], view: &FleetView, policy: &FleetPolicy, n
 
 /// Adds the starts that running work is expected to make room for before a server ordered now could be up.
 fn expect(classes: &mut [Class], view: &FleetView, policy: &FleetPolicy, now: Timestamp) {
+    // Known per class, and anew for one that changes: with thousands that run it is asked often.
+    let mut needs: Vec<u32> = classes.iter().map(Class::need).collect();
     for running in &view.running {
-        let fits = |class: &&mut Class| class.need() > 0 && running.held.holds(&class.wanted);
-        let Some(class) = classes.iter_mut().find(fits) else {
-            if classes.iter().all(|class| class.need() == 0) {
+        let fits = |at: &usize| needs[*at] > 0 && running.held.holds(&classes[*at].wanted);
+        let Some(at) = (0..classes.len()).find(fits) else {
+            if needs.iter().all(|need| *need == 0) {
                 return;
             }
             continue;
         };
+        let class = &mut classes[at];
         let more = view.history.after(running, class.kind, policy.servers.boot, now);
         class.expected.starts += more.starts;
         class.expected.variance += more.variance;
+        needs[at] = class.need();
     }
 }
 
