@@ -16,6 +16,8 @@ pub(crate) struct Configuration {
     pub url: Option<String>,
     /// The key, which is never shown whole.
     pub key: Option<String>,
+    /// What isolates scripts on the grid of this machine, or why it cannot; absent for another grid.
+    pub sandbox: Option<String>,
     /// The credentials file.
     pub credentials: Option<PathBuf>,
     /// The project's defaults.
@@ -32,6 +34,7 @@ impl Configuration {
             ),
             ("because", self.because()),
         ];
+        rows.extend(self.sandbox.as_ref().map(|kind| ("sandbox", kind.clone())));
         rows.extend(self.key.as_deref().map(|key| ("key", masked(key))));
         rows.extend(self.credentials.as_ref().map(|path| ("credentials", path.display().to_string())));
         let defaults = &self.defaults;

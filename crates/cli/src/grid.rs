@@ -3,6 +3,8 @@
 use std::future::Future;
 use std::path::PathBuf;
 
+use rgrid_core::runtime::SandboxKind;
+
 use crate::credentials;
 use crate::errors::Error;
 
@@ -70,6 +72,14 @@ pub trait EmbeddedGrid {
     /// Its address, and starts it first if it does not run. While that takes long, `audience` is told what happens.
     /// Cheap when it runs: this is on the path of every command.
     fn ensure(&self, audience: &dyn Audience) -> impl Future<Output = Result<GridAddress, anyhow::Error>>;
+
+    /// What isolates scripts there that name no image, as far as it is known now: with nothing known it is the process sandbox,
+    /// and the start of the grid may find otherwise. `audience` is told once why it is containers, if nobody asked for them.
+    /// Cheap: this is on the path of every run.
+    ///
+    /// # Errors
+    /// When containers are asked for and cannot be had.
+    fn sandbox(&self, audience: &dyn Audience) -> Result<SandboxKind, anyhow::Error>;
 
     /// uv, which chooses the versions of packages: the one on PATH, else one that is fetched once.
     fn uv(&self, audience: &dyn Audience) -> impl Future<Output = Result<PathBuf, anyhow::Error>>;

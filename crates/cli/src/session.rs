@@ -4,10 +4,11 @@ use std::cell::RefCell;
 use std::path::PathBuf;
 
 use rgrid_api::client::{Client, ClientError};
+use rgrid_core::runtime::SandboxKind;
 
 use crate::args::Globals;
 use crate::errors::Error;
-use crate::grid::{Audience, EmbeddedGrid, GridAddress, Wishes};
+use crate::grid::{Audience, EmbeddedGrid, GridAddress, Origin, Wishes};
 use crate::output::{Json, Output, Quiet, Table};
 use crate::progress::Progress;
 use crate::terminal::{Notes, Terminal};
@@ -52,6 +53,18 @@ impl<'a, G: EmbeddedGrid> Session<'a, G> {
     async fn start(&self) -> Result<GridAddress, Error> {
         let audience = Person { notes: self.notes, progress: Progress::new(self.terminal, self.notes) };
         self.grid.ensure(&audience).await.map_err(Error::EmbeddedGrid)
+    }
+
+    /// What isolates scripts that name no image, where they run on this machine; `None` where another grid is used.
+    pub(crate) fn sandbox(&self) -> Result<Option<SandboxKind>, Error> {
+        match Wishes::look(self.globals.profile.as_deref()).choose()?.0 {
+            Origin::Profile(_) | Origin::Environment | Origin::Credentials => Ok(None),
+            Origin::Embedded => {
+                let audience =
+                    Person { notes: self.notes, progress: Progress::new(self.terminal, self.notes) };
+                self.grid.sandbox(&audience).map(Some).map_err(Error::EmbeddedGrid)
+            }
+        }
     }
 
     /// uv, which locks packages; fetched when this machine lacks it.

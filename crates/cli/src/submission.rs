@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use rgrid_api::client::ClientError;
 use rgrid_api::dependencies::{DependenciesBody, LocalPackageBody};
 use rgrid_api::executions::{CreateExecution, Created, InputBody, ProgramBody};
-use rgrid_core::runtime::{DEFAULT_PYTHON, Python, Runtime};
+use rgrid_core::runtime::{DEFAULT_PYTHON, Python, Runtime, SandboxKind};
 use rgrid_core::submission::{Input, InputKind, Program, Sha256};
 use sha2::Digest as _;
 
@@ -16,7 +16,7 @@ use crate::discovery::interpreter::{self, Interpreter};
 use crate::discovery::{self, Discovery, Reason, Target};
 use crate::environment;
 use crate::errors::{Doing, Error};
-use crate::grid::{EmbeddedGrid, Origin, Wishes};
+use crate::grid::EmbeddedGrid;
 use crate::patience::{Again, CALL_PATIENCE, Patience};
 use crate::pins;
 use crate::progress::Progress;
@@ -62,13 +62,15 @@ fn cache_folder() -> Option<PathBuf> {
     std::env::home_dir().filter(|home| home.is_absolute()).map(|home| home.join(".rgrid/cache"))
 }
 
-/// Finds what must travel and writes the submission.
+/// Finds what must travel and writes the submission: for this machine's own grid, which isolates by `here`, or for another.
+/// What was `read` of standard input is not read again.
 pub(crate) async fn prepare<G: EmbeddedGrid>(
     args: &RunArgs,
     session: &Session<'_, G>,
+    here: Option<SandboxKind>,
     stdin: bool,
+    read: Option<Spooled>,
 ) -> Result<Prepared, Error> {
-    let (origin, _) = Wishes::look(session.globals.profile.as_deref()).choose()?;
     let cwd = working_folder()?;
     let (target, script_args) = program(args);
     let near = match &target {
@@ -98,9 +100,9 @@ pub(crate) async fn prepare<G: EmbeddedGrid>(
     };
     // Without one here the worker's serves: this is no reason to refuse.
     let interpreter = interpreter::find(place, &interpreter::Variables::of_process()).ok();
-    let python = python(args, &defaults, &discovery, interpreter.as_ref())?;
+    let python = python(args, &defaults, &discovery, interpreter.as_ref(), here)?;
     let requirements: Vec<PathBuf> = args.requirements.iter().map(|file| cwd.join(file)).collect();
-    let embedded = origin == Origin::Embedded;
+    let embedded = here.is_some();
     let found = dependencies::find(&dependencies::Request {
         place: pin_place(&discovery),
         discovery: &discovery,
@@ -133,9 +135,9 @@ pub(crate) async fn prepare<G: EmbeddedGrid>(
     let own = python.own.filter(|_| embedded);
     body.interpreter_state = own.map(|own| dependencies::state_of(own, lock.is_none()).to_string());
     body.reuse = (args.reuse || defaults.reuse) && !args.no_cache;
-    let spooled = match body.reuse && stdin && !args.dry_run {
-        true => Some(Spooled::read().await?),
-        false => None,
+    let spooled = match (read, body.reuse && stdin && !args.dry_run) {
+        (None, true) => Some(Spooled::read().await?),
+        (read, _) => read,
     };
     body.stdin_sha256 = spooled.as_ref().and_then(|spooled| spooled.sha256.clone());
     // What the grid would refuse is refused here, before a grid is started for it.
@@ -222,6 +224,7 @@ fn python<'a>(
     defaults: &Defaults,
     discovery: &Discovery,
     interpreter: Option<&'a Interpreter>,
+    here: Option<SandboxKind>,
 ) -> Result<Runs<'a>, Error> {
     let own_runtime = interpreter.and_then(Interpreter::runtime);
     let (named, image) = match (&args.runtime, &args.image) {
@@ -234,13 +237,15 @@ fn python<'a>(
         None => pins::runtime(pin_place(discovery), own_runtime)?,
     };
     let python = wanted_runtime.or(own_runtime).unwrap_or(DEFAULT_PYTHON);
-    let runtime = match image {
-        Some(name) => Runtime::Image(name.clone()),
-        None => Runtime::Python(python),
+    let runtime = match (image, here) {
+        (Some(name), _) => Runtime::Image(name.clone()),
+        (None, Some(SandboxKind::Docker)) => Runtime::Image(python.own_image()),
+        // Another grid knows itself what it runs that in.
+        (None, Some(SandboxKind::Process) | None) => Runtime::Python(python),
     };
     // The person's own Python serves unless another version was asked for, or an image's.
     let own = interpreter.filter(|_| wanted_runtime.is_none() || wanted_runtime == own_runtime);
-    let own = own.filter(|_| image.is_none());
+    let own = own.filter(|_| matches!(runtime, Runtime::Python(_)));
     Ok(Runs { runtime, minor: python.minor(), own })
 }
 

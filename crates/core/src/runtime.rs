@@ -90,6 +90,11 @@ impl Python {
         digits.parse().ok().and_then(Self::new)
     }
 
+    /// The image in which scripts of this version run on a person's own machine, where they run in containers.
+    pub fn own_image(self) -> ImageName {
+        ImageName(format!("python:{}-slim", self.version()))
+    }
+
     /// The version as people say it: `3.12`.
     pub fn version(self) -> String {
         format!("3.{}", self.minor)
@@ -114,6 +119,16 @@ impl FromStr for Python {
             .and_then(|minor| minor.parse().ok())
             .and_then(Self::new)
             .ok_or_else(|| UnknownRuntime(text.to_owned()))
+    }
+}
+
+impl SandboxKind {
+    /// As it is written.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Process => "process",
+            Self::Docker => "docker",
+        }
     }
 }
 
@@ -217,14 +232,14 @@ impl Images {
         Err(ImageNotAllowed { name: name.clone(), allowed: names(listed) })
     }
 
-    /// The image in which scripts of a version run: the one under its short name, such as `python-3.12`.
+    /// The image in which scripts of a version run: the one under its short name, such as `python-3.12`; on a person's own
+    /// machine the one that everybody knows.
     ///
     /// # Errors
     /// When there is none.
     pub fn of_python(&self, python: Python) -> Result<ImageName, NoImageForPython> {
-        let empty = BTreeMap::new();
         let listed = match self {
-            Self::Own => &empty,
+            Self::Own => return Ok(python.own_image()),
             Self::Listed(listed) => listed,
         };
         let found = listed.get(&format!("python-{}", python.version())).cloned();
@@ -252,6 +267,7 @@ mod tests {
             refused.contains("no image for python:3.13")
                 && refused.contains("python-3.12 (python:3.12-slim)")
         );
+        assert_eq!(Images::Own.of_python(Python::new(13).unwrap()), Ok("python:3.13-slim".parse().unwrap()));
         let promised = |name: &str| Python::of_image(&name.parse().unwrap()).map(Python::minor);
         assert_eq!(promised("docker.io/library/python:3.13-slim-bookworm"), Some(13));
         assert_eq!(

@@ -233,9 +233,16 @@ async fn prepare(bench: &Arc<Bench>, lease: &Arc<Lease>, began: &Began) -> Resul
     let found = async {
         match &runtime {
             // Never weaker than configured: the API asks for an image where it is configured alike.
-            Runtime::Python(_) if bench.kind == SandboxKind::Docker => Err(Ending::sandbox_failed(
-                "this worker runs scripts in containers only, and the grid names no image; its [sandbox] kind is another",
-            )),
+            Runtime::Python(_) if bench.kind == SandboxKind::Docker => {
+                Err(Ending::sandbox_failed(match bench.embedded {
+                    true => {
+                        "it was made for this machine's own Python, and scripts run in containers here now; run it again"
+                    }
+                    false => {
+                        "this worker runs scripts in containers only, and the grid names no image; its [sandbox] kind is another"
+                    }
+                }))
+            }
             Runtime::Python(python) => {
                 let found = bench.interpreters.find(*python, own).await;
                 let found = found.map_err(|error: InterpreterError| Ending::sandbox_failed(chain(&error)))?;

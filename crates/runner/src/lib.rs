@@ -15,6 +15,7 @@ mod held;
 mod identity;
 mod inputs;
 mod interpreter;
+mod isolation;
 mod job;
 mod log_limit;
 mod logs;
@@ -51,11 +52,14 @@ use crate::environments::uv::Uv;
 use crate::held::{Holdings, NotTaken};
 use crate::inputs::Flights;
 use crate::interpreter::Interpreters;
+use crate::isolation::Chosen;
 use crate::job::Bench;
 use crate::poll::Standing;
-use crate::room::{Containers, Room};
-use crate::sandbox::{Forbidden, Sandbox, SandboxConfig, SandboxError};
+use crate::room::Containers;
+use crate::sandbox::{Forbidden, SandboxConfig, SandboxError};
 use crate::workspace::Workspaces;
+
+pub use crate::isolation::{Found, Isolation};
 
 /// The cache of blobs takes at most this, and at most a share of the disk.
 const CACHE_BYTES_MAX: u64 = 20 << 30;
@@ -105,7 +109,7 @@ pub struct Config {
     /// Where the Docker Engine listens, if there is one: then container images run too.
     pub docker_socket: PathBuf,
     /// What isolates jobs that name no image. With `Docker` nothing runs here that is not in a container.
-    pub sandbox: SandboxKind,
+    pub isolation: Isolation,
     /// Images to pull before a job asks for them, where nothing runs outside of containers.
     pub images_ahead: Vec<String>,
     /// Where uv may lie when it is not on `PATH`; looked for when it is needed.
@@ -203,18 +207,9 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Erro
     };
     let forbidden = Forbidden::of(&sandbox_config);
     let containers = Containers::new(sandbox_config.clone());
-    let (room, docker) = match config.sandbox {
-        SandboxKind::Process => {
-            let sandbox = Sandbox::process(&sandbox_config).await?;
-            let docker = sandbox::docker_answers(&config.docker_socket).await;
-            (Room::open(sandbox, slots).map_err(folder)?, docker)
-        }
-        SandboxKind::Docker => {
-            let room = containers.room().await?.clone();
-            room.sandbox.pull_ahead(config.images_ahead.clone());
-            (room, true)
-        }
-    };
+    let Chosen { kind, room, docker } =
+        isolation::open(&config.isolation, &sandbox_config, &containers).await?;
+    room.sandbox.pull_ahead(config.images_ahead.clone());
     make_ahead(&room.workspaces, slots);
     let cache_bytes = CACHE_BYTES_MAX.min(machine.capacity.disk_bytes / 100 * CACHE_DISK_PERCENT);
     let cache = BlobCache::open(&config.data_folder.join("cache"), cache_bytes).map_err(folder)?;
@@ -258,7 +253,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Erro
         held,
         room,
         containers,
-        kind: config.sandbox,
+        kind,
         cache,
         flights: Flights::default(),
         interpreters: Interpreters::open(&config.data_folder),
@@ -267,7 +262,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<(), Erro
         stop: shutdown.child_token(),
     });
     let result = work(bench.clone()).await;
-    match config.sandbox {
+    match kind {
         SandboxKind::Process => bench.room.clone().close().await,
         SandboxKind::Docker => {} // it is the containers'
     }

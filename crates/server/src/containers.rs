@@ -43,8 +43,12 @@ pub(crate) async fn check(
         (Some(true), _) => return Ok(()),
         (Some(false) | None, Docker::Here(socket)) if UnixStream::connect(socket).is_ok() => return Ok(()),
         (Some(false) | None, Docker::Here(socket)) => format!(
-            "nothing answers at {}: install Docker (apt-get install docker.io) and let this user use it, or run without an image",
-            socket.display()
+            "nothing answers at {}: install Docker (apt-get install docker.io) and let this user use it, or {}",
+            socket.display(),
+            match app.sandbox {
+                SandboxKind::Process => "run without an image",
+                SandboxKind::Docker => "do not ask for containers (RGRID_EMBEDDED_SANDBOX)",
+            }
         ),
         // Who joins first may have it.
         (None, Docker::OfWorkers) => return Ok(()),

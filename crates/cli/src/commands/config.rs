@@ -25,8 +25,12 @@ pub(super) async fn config<G: EmbeddedGrid>(args: ConfigArgs, session: &Session<
             })?;
             let (url, key) = address.map(|address| (address.url, address.key)).unzip();
             let credentials = wishes.credentials.filter(|path| path.exists());
-            let configuration =
-                Configuration { origin, url, key, credentials, defaults: project::defaults(&cwd)? };
+            let sandbox = match session.sandbox() {
+                Ok(kind) => kind.map(|kind| kind.as_str().to_owned()),
+                Err(error) => Some(error.message().what),
+            };
+            let defaults = project::defaults(&cwd)?;
+            let configuration = Configuration { origin, url, key, sandbox, credentials, defaults };
             terminal::print(&session.output().configuration(&configuration));
             Ok(0)
         }

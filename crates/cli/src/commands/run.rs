@@ -17,7 +17,7 @@ use crate::download::{Before, Place, Sent};
 use crate::ending::{self, Here, Typed};
 use crate::errors::Error;
 use crate::follow::Show;
-use crate::grid::{EmbeddedGrid, Origin, Wishes};
+use crate::grid::EmbeddedGrid;
 use crate::interrupt::Signals;
 use crate::plan::Plan;
 use crate::progress::Progress;
@@ -34,18 +34,22 @@ pub(super) async fn run<G: EmbeddedGrid>(args: RunArgs, session: &Session<'_, G>
     // From here on a file that changes is somebody's newer work.
     let submitted = SystemTime::now();
     let with_stdin = !args.no_stdin && !args.detach && stdin::is_piped(session.terminal);
-    let prepared = submission::prepare(&args, session, with_stdin).await?;
+    let here = session.sandbox()?;
+    let mut prepared = submission::prepare(&args, session, here, with_stdin, None).await?;
     if args.dry_run {
-        return dry_run(prepared, session);
+        return Ok(dry_run(prepared, here.is_some(), session));
     }
     for warning in &prepared.discovery.warnings {
         session.notes.say(&shown(warning));
     }
-    if let Some(lock) = &prepared.lock {
-        session.notes.say(&shown(&lock.sentence()));
-        lock.warnings.iter().for_each(|warning| session.notes.say(&shown(warning)));
-    }
+    tell_packages(&prepared, session);
     let connection = session.connect().await?;
+    // The grid's start may have found something else than was taken for granted.
+    let found = session.sandbox()?;
+    if found != here {
+        prepared = submission::prepare(&args, session, found, with_stdin, prepared.spooled).await?;
+        tell_packages(&prepared, session);
+    }
     let mut signals = Signals::install();
     let created = submission::submit(session, &connection, &prepared.body).await?;
     let id = created.execution.id.as_str();
@@ -109,17 +113,24 @@ fn typed(args: &RunArgs) -> Typed {
     Typed { ours: words.len().saturating_sub(scripts), words }
 }
 
-fn dry_run<G: EmbeddedGrid>(prepared: Prepared, session: &Session<'_, G>) -> Result<u8, Error> {
-    let (origin, _) = Wishes::look(session.globals.profile.as_deref()).choose()?;
+/// Says where the packages come from.
+fn tell_packages<G: EmbeddedGrid>(prepared: &Prepared, session: &Session<'_, G>) {
+    if let Some(lock) = &prepared.lock {
+        session.notes.say(&shown(&lock.sentence()));
+        lock.warnings.iter().for_each(|warning| session.notes.say(&shown(warning)));
+    }
+}
+
+fn dry_run<G: EmbeddedGrid>(prepared: Prepared, embedded: bool, session: &Session<'_, G>) -> u8 {
     let Prepared { discovery, interpreter, body, lock, lock_file: _, spooled: _ } = prepared;
     let mut warnings = discovery.warnings.clone();
     warnings.extend(lock.iter().flat_map(|lock| lock.warnings.clone()));
-    let plan = Plan { discovery, interpreter, body, lock, embedded: origin == Origin::Embedded };
+    let plan = Plan { discovery, interpreter, body, lock, embedded };
     terminal::print(&session.output().plan(&plan));
     for warning in warnings {
         session.notes.say(&shown(&warning));
     }
-    Ok(0)
+    0
 }
 
 /// Sends what is missing, unless it is much and nobody agrees. What is not handed over does not stay behind.

@@ -12,7 +12,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 pub(crate) use self::api::ApiConfig;
-pub(crate) use self::embedded::EmbeddedConfig;
+pub(crate) use self::embedded::{EmbeddedConfig, SandboxWish};
 pub(crate) use self::orchestrator::{HetznerConfig, OrchestratorConfig, Spending};
 pub(crate) use self::runner::RunnerConfig;
 pub(crate) use self::store::store as store_of;
@@ -84,6 +84,7 @@ const SETTINGS: &[Setting] = &[
     open("runner.docker_socket", "RGRID_DOCKER_SOCKET"),
     open("log.level", "LOG_LEVEL"),
     open("log.format", "LOG_FORMAT"),
+    open("embedded.sandbox", "RGRID_EMBEDDED_SANDBOX"),
     open("embedded.idle", "RGRID_EMBEDDED_IDLE"),
     open("embedded.store_bytes", "RGRID_EMBEDDED_STORE_BYTES"),
     open("embedded.store_percent", "RGRID_EMBEDDED_STORE_PERCENT"),
@@ -337,6 +338,26 @@ mod tests {
             );
             assert!(shown.contains(setting.key));
         }
+    }
+
+    #[test]
+    fn a_grid_and_a_persons_own_machine_have_the_same_image_for_a_python() {
+        use rgrid_core::runtime::{Images, PYTHON_MINOR, Python};
+        let shipped = settings(None, &[], &[]).parsed("sandbox.images", api::images).unwrap().unwrap();
+        for python in PYTHON_MINOR.filter_map(Python::new) {
+            assert_eq!(shipped.of_python(python), Images::Own.of_python(python));
+        }
+    }
+
+    #[test]
+    fn what_isolates_scripts_on_ones_own_machine_is_one_of_three_words() {
+        let wish = |text: &str| {
+            let settings = settings(None, &[("RGRID_EMBEDDED_SANDBOX", text)], &[]);
+            EmbeddedConfig::of(&settings).map(|config| config.sandbox).map_err(|error| error.to_string())
+        };
+        assert_eq!(wish(""), Ok(SandboxWish::Auto));
+        assert_eq!(wish("docker"), Ok(SandboxWish::Only(rgrid_core::runtime::SandboxKind::Docker)));
+        insta::assert_snapshot!(wish("podman").unwrap_err(), @r#"embedded.sandbox (from RGRID_EMBEDDED_SANDBOX) cannot be read: "podman" is none of auto, process and docker"#);
     }
 
     #[test]

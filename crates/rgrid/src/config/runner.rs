@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use rgrid_core::runtime::{Images, SandboxKind};
 
 use super::api::images;
-use super::{ConfigError, Settings};
+use super::{ConfigError, SandboxWish, Settings};
 
 /// The settings of `rgrid runner`.
 #[derive(Debug)]
@@ -17,6 +17,8 @@ pub(crate) struct RunnerConfig {
     pub(crate) allow_private_addresses: bool,
     pub(crate) docker_socket: PathBuf,
     pub(crate) sandbox: SandboxKind,
+    /// On the user's own machine instead of `sandbox`.
+    pub(crate) embedded_sandbox: SandboxWish,
     pub(crate) images: Images,
 }
 
@@ -31,6 +33,7 @@ impl RunnerConfig {
             slots: settings.parsed("runner.slots", |text| text.parse::<u32>())?,
             docker_socket: settings.required("runner.docker_socket")?.into(),
             sandbox: settings.with_default("sandbox.kind", str::parse::<SandboxKind>)?,
+            embedded_sandbox: settings.with_default("embedded.sandbox", str::parse::<SandboxWish>)?,
             images: settings.parsed("sandbox.images", images)?.unwrap_or(Images::Own),
             allow_private_addresses: settings
                 .with_default("runner.allow_private_addresses", |text| text.parse::<bool>())?,

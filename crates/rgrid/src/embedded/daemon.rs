@@ -80,15 +80,15 @@ fn serve(home: &Home, settings: &Settings, attachment: Attachment) -> anyhow::Re
     lock.sign(ourselves).context("the lock of the embedded grid cannot be written")?;
     Notice::remove(&home.notice());
     let _ = fs::remove_file(home.failure());
-    let binaries = tools::check(home)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let binaries = runtime.block_on(tools::check(home, &config))?;
     for folder in [home.objects(), home.workers()] {
         private_folder(&folder).with_context(|| format!("{folder:?} cannot be made"))?;
     }
     weight::limit_log(&home.postgres_log());
     weight::limit_log(&home.daemon_log());
 
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let ahead = runtime.block_on(Ahead::make(home, ourselves, attachment))?;
+    let ahead = runtime.block_on(Ahead::make(home, &config, ourselves, attachment))?;
     let mut postgres = Postgres::start(home, binaries)?;
     let stop = CancellationToken::new();
     let (sender, ended) = mpsc::channel();

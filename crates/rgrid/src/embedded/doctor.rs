@@ -1,16 +1,19 @@
 //! What `rgrid doctor` looks at for the embedded grid. Starts nothing.
 
 use rgrid_cli::{Check, Health};
+use rgrid_core::runtime::SandboxKind;
+use rgrid_runner::Found;
 use rgrid_runner::sandbox::no_hard_disk;
 
 use super::home::Home;
 use super::postgres::{self, Binaries, BinariesError};
 use super::tools::{self, BUBBLEWRAP, PYTHON, Tool};
-use super::wheels;
+use super::{sandbox, wheels};
+use crate::config::{EmbeddedConfig, SandboxWish, Settings};
 
 /// Everything that the embedded grid needs of this machine.
 pub(crate) fn checks() -> Vec<Check> {
-    let mut checks = vec![home(), postgres_programs()];
+    let mut checks = vec![home(), postgres_programs(), isolation()];
     checks.extend([bubblewrap(), needed(&PYTHON), network(), disk()]);
     checks
 }
@@ -29,6 +32,40 @@ fn home() -> Check {
         }
     };
     check("embedded grid", health)
+}
+
+fn isolation() -> Check {
+    let config = Settings::load(None, Vec::new()).and_then(|settings| EmbeddedConfig::of(&settings));
+    let health = match config {
+        Ok(config) => isolation_by(&config),
+        Err(error) => Health::Bad { problem: error.to_string(), fix: "correct the settings".to_owned() },
+    };
+    check("sandbox", health)
+}
+
+fn isolation_by(config: &EmbeddedConfig) -> Health {
+    let found = Home::locate().ok().and_then(|home| Found::read(&home.sandbox()));
+    match (config.sandbox, found) {
+        (SandboxWish::Only(SandboxKind::Docker), _) => match sandbox::engine_listens(&config.docker_socket) {
+            true => Health::Good("docker, as it is set".to_owned()),
+            false => Health::Bad {
+                problem: format!("nothing answers at {}", config.docker_socket.display()),
+                fix: sandbox::NO_ENGINE_FIX.to_owned(),
+            },
+        },
+        (SandboxWish::Only(SandboxKind::Process), _) => Health::Good("process, as it is set".to_owned()),
+        (SandboxWish::Auto, Some(Found::Process)) => Health::Good("process".to_owned()),
+        (SandboxWish::Auto, Some(Found::Docker { why: Some(why) })) => {
+            Health::Limited(format!("docker, for the process sandbox cannot be made: {why}"))
+        }
+        (SandboxWish::Auto, Some(Found::Docker { why: None }) | None) => {
+            Health::Good("process, if it can be made: the next start finds out".to_owned())
+        }
+        (SandboxWish::Auto, Some(Found::Nothing)) => Health::Limited(
+            "the process sandbox could not be made when a worker started last, and there is no image; the grid's log says why"
+                .to_owned(),
+        ),
+    }
 }
 
 fn postgres_programs() -> Check {

@@ -86,6 +86,16 @@ impl Home {
         self.root.join("failure")
     }
 
+    /// What isolates scripts here, as it was found last.
+    pub(crate) fn sandbox(&self) -> PathBuf {
+        self.root.join("sandbox")
+    }
+
+    /// Why that is containers although nobody asked for them, as far as a person was told.
+    pub(crate) fn sandbox_told(&self) -> PathBuf {
+        self.root.join("sandbox-told")
+    }
+
     /// What the daemon logs.
     pub(crate) fn daemon_log(&self) -> PathBuf {
         self.root.join("daemon.log")

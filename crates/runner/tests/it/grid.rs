@@ -313,7 +313,7 @@ impl Runner {
             launcher: crate::ground::launcher(),
             bwrap: None,
             docker_socket: crate::ground::docker_socket(),
-            sandbox,
+            isolation: rgrid_runner::Isolation::Only(sandbox),
             images_ahead: Vec::new(),
             uv: vec![crate::uv::path()],
             fetch_uv: None,

@@ -17,6 +17,7 @@ use rgrid_api::logs::{LogChunk, Stream};
 use rgrid_api::outcome::OutcomeBody;
 use rgrid_api::workers::{CapacityBody, Join, Lease, LeaseRequest, SandboxBody};
 use rgrid_cli::{Audience, Check, EmbeddedGrid, Globals, GridAddress};
+use rgrid_core::runtime::SandboxKind;
 use rgrid_store::keys::Role;
 use rgrid_store::testing::TestDatabase;
 use sha2::{Digest, Sha256};
@@ -54,6 +55,10 @@ impl EmbeddedGrid for Machine {
 
     async fn ensure(&self, _audience: &dyn Audience) -> Result<GridAddress, anyhow::Error> {
         self.find().await.ok_or_else(|| anyhow::anyhow!("this test has no grid of this machine"))
+    }
+
+    fn sandbox(&self, _audience: &dyn Audience) -> Result<SandboxKind, anyhow::Error> {
+        Ok(SandboxKind::Process)
     }
 
     async fn uv(&self, _audience: &dyn Audience) -> Result<PathBuf, anyhow::Error> {
@@ -130,7 +135,7 @@ impl Grid {
             bounds: rgrid_server::Bounds::default(),
             largest_type: None,
             images: rgrid_core::runtime::Images::Own,
-            sandbox: rgrid_core::runtime::SandboxKind::Process,
+            sandbox: SandboxKind::Process,
             docker: rgrid_server::Docker::OfWorkers,
         };
         tokio::spawn(rgrid_server::run(config, self.database.store(), listener, self.shutdown.clone()));

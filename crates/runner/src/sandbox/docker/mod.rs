@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use rgrid_api::workers::SandboxBody;
+use rgrid_core::runtime::ImageName;
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -60,6 +61,17 @@ pub async fn docker_answers(socket: &Path) -> bool {
             false
         }
     }
+}
+
+/// Whether an engine answers at this socket that has one of these images.
+pub async fn docker_has_one_of(socket: &Path, images: &[ImageName]) -> bool {
+    let Ok(engine) = Engine::connect(socket).await else { return false };
+    for image in images {
+        if matches!(engine.image(image.as_str()).await, Ok(Some(_))) {
+            return true;
+        }
+    }
+    false
 }
 
 /// What can run jobs in containers of this machine's engine.

@@ -11,6 +11,7 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::process::Stdio;
 
+use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 use tokio::io::AsyncWriteExt;
@@ -108,11 +109,16 @@ impl Standby {
             let length = (plan.len() as u64).to_le_bytes();
             let numbers = stdio.each_ref().map(AsRawFd::as_raw_fd);
             let streams = [ControlMessage::ScmRights(&numbers)];
-            sendmsg::<()>(control.as_raw_fd(), &[IoSlice::new(&length)], &streams, MsgFlags::empty(), None)?;
+            let parts = [IoSlice::new(&length)];
+            // One that ends early says why on stderr and by its exit: a broken pipe adds nothing.
+            match sendmsg::<()>(control.as_raw_fd(), &parts, &streams, MsgFlags::empty(), None) {
+                Ok(_) | Err(Errno::EPIPE) => {}
+                Err(error) => return Err(error.into()),
+            }
             control.set_nonblocking(true)?;
             let mut control = UnixStream::from_std(control)?;
             let mut listed = pipe::Sender::from_file(File::from(listed))?;
-            // One that ends early says why on stderr and by its exit: a broken pipe adds nothing.
+            // As above.
             let _ = listed.write_all(&joined(&arguments)).await;
             drop(listed);
             let _ = control.write_all(&plan).await;
