@@ -39,8 +39,35 @@ pub(super) struct Api {
     budget: Mutex<Budget>,
     /// Its clock less ours, the newest last.
     clocks: Mutex<VecDeque<TimeDelta>>,
-    /// What its clock said last, and when that was.
-    told: Mutex<Option<(Timestamp, Instant)>>,
+}
+
+/// What the provider's clock said in one answer, and when that was.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Told {
+    date: Timestamp,
+    at: Instant,
+}
+
+impl Told {
+    fn now(self) -> Timestamp {
+        self.date + self.at.elapsed()
+    }
+}
+
+/// What came of a delete, with the clock of its own answer: calls beside it may have heard another one.
+#[derive(Debug)]
+pub(super) enum Deleted {
+    Taken(Option<Told>),
+    NotThere(Option<Told>),
+}
+
+/// An answer, whatever it says.
+struct Answer {
+    counted: Call,
+    status: StatusCode,
+    told: Option<Told>,
+    correlation: String,
+    bytes: Vec<u8>,
 }
 
 impl Api {
@@ -64,7 +91,6 @@ impl Api {
             token,
             budget: Mutex::new(Budget::full(Instant::now(), probe)),
             clocks: Mutex::default(),
-            told: Mutex::default(),
         })
     }
 
@@ -83,19 +109,19 @@ impl Api {
 
     /// The provider's time right after a call, for the end of a bill. Where its answer contradicts those before, it is asked
     /// once more: a clock that jumped says the same again, and an answer that lied is alone.
-    pub(super) async fn told(&self) -> Timestamp {
-        let last = || match *self.told.lock().unwrap_or_else(PoisonError::into_inner) {
-            Some((date, at)) => date + at.elapsed(),
-            None => Utc::now(),
-        };
-        let told = last();
-        if (told - self.now()).abs() <= SKEW_TOLD {
-            return told;
+    pub(super) async fn settled(&self, told: Option<Told>) -> Timestamp {
+        let Some(told) = told else { return self.now() };
+        if (told.now() - self.now()).abs() <= SKEW_TOLD {
+            return told.now();
         }
-        let asked: Result<Value, Error> =
-            self.get("a look at the clock", Priority::List, "/locations?per_page=1").await;
-        let again = last();
-        if asked.is_ok() && (again - told).abs() <= SKEW_TOLD { again } else { self.now() }
+        let path = "/locations?per_page=1";
+        let again = self
+            .exchange("a look at the clock", Priority::List, Method::GET, path, None, Repeatable::Yes)
+            .await;
+        match again.ok().and_then(|answer| answer.told) {
+            Some(again) if (again.now() - told.now()).abs() <= SKEW_TOLD => again.now(),
+            Some(_) | None => self.now(),
+        }
     }
 
     /// Reads, again as often as one likes.
@@ -120,10 +146,18 @@ impl Api {
         self.read(call, &body, Repeatable::No)
     }
 
-    /// Ends something; its answer does not matter beyond that there is one.
-    pub(super) async fn delete(&self, call: &'static str, path: &str) -> Result<(), Error> {
-        self.send(call, Priority::Delete, Method::DELETE, path, None, Repeatable::Yes).await?;
-        Ok(())
+    /// Ends something, as often as one likes.
+    pub(super) async fn delete(&self, call: &'static str, path: &str) -> Result<Deleted, Error> {
+        let answer =
+            self.exchange(call, Priority::Delete, Method::DELETE, path, None, Repeatable::Yes).await?;
+        if answer.status.is_success() {
+            return Ok(Deleted::Taken(answer.told));
+        }
+        let refusal = self.refusal(call, &answer, Repeatable::Yes);
+        match refusal.failure() {
+            Some(Failure::NotFound) => Ok(Deleted::NotThere(answer.told)),
+            _ => Err(refusal),
+        }
     }
 
     fn read<T: DeserializeOwned>(
@@ -148,6 +182,22 @@ impl Api {
         body: Option<&Value>,
         repeatable: Repeatable,
     ) -> Result<Vec<u8>, Error> {
+        let answer = self.exchange(call, priority, method, path, body, repeatable).await?;
+        match answer.status.is_success() {
+            true => Ok(answer.bytes),
+            false => Err(self.refusal(call, &answer, repeatable)),
+        }
+    }
+
+    async fn exchange(
+        &self,
+        call: &'static str,
+        priority: Priority,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+        repeatable: Repeatable,
+    ) -> Result<Answer, Error> {
         let may = self.budget.lock().unwrap_or_else(PoisonError::into_inner).take(priority, Instant::now());
         let Some(counted) = may else {
             let words = "too few calls are left in this hour for one of this kind".to_owned();
@@ -174,7 +224,7 @@ impl Api {
         drop(unanswered);
         let mut response = sent.map_err(broken)?;
         let status = response.status();
-        self.learn(counted, response.headers());
+        let told = self.learn(counted, response.headers());
         let correlation = header(response.headers(), "x-correlation-id").unwrap_or_default();
         let mut bytes = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(broken)? {
@@ -184,27 +234,18 @@ impl Api {
                 return Err(Error::Provider { call, failure: meaning(200, "", repeatable), words });
             }
         }
-        if status.is_success() {
-            return Ok(bytes);
-        }
-        Err(self.refusal((call, counted), status, &bytes, &correlation, repeatable))
+        Ok(Answer { counted, status, told, correlation, bytes })
     }
 
-    fn refusal(
-        &self,
-        (call, counted): (&'static str, Call),
-        status: StatusCode,
-        body: &[u8],
-        correlation: &str,
-        repeatable: Repeatable,
-    ) -> Error {
+    fn refusal(&self, call: &'static str, answer: &Answer, repeatable: Repeatable) -> Error {
+        let Answer { counted, status, told: _, correlation, bytes: body } = answer;
         let words = serde_json::from_slice::<ErrorBody>(body).unwrap_or_default().error.unwrap_or_default();
         let code = words.code.unwrap_or_default();
         let failure = meaning(status.as_u16(), &code, repeatable);
         if failure == Failure::TooManyCalls {
             // Only what comes back from now on can be used.
             self.budget.lock().unwrap_or_else(PoisonError::into_inner).learn(
-                counted,
+                *counted,
                 None,
                 Some(0),
                 Instant::now(),
@@ -215,7 +256,7 @@ impl Api {
         Error::Provider { call, failure, words: self.token.redact(&said) }
     }
 
-    fn learn(&self, call: Call, headers: &HeaderMap) {
+    fn learn(&self, call: Call, headers: &HeaderMap) -> Option<Told> {
         let number = |name| header(headers, name).and_then(|text| text.parse::<u64>().ok());
         let (limit, remaining) = (number("ratelimit-limit"), number("ratelimit-remaining"));
         if let Some(remaining) = remaining {
@@ -228,8 +269,8 @@ impl Api {
             Instant::now(),
         );
         let date = header(headers, "date").and_then(|text| DateTime::parse_from_rfc2822(&text).ok());
+        let told = date.map(|date| Told { date: date.to_utc(), at: Instant::now() });
         if let Some(date) = date {
-            *self.told.lock().unwrap_or_else(PoisonError::into_inner) = Some((date.to_utc(), Instant::now()));
             let skew = date.to_utc() - Utc::now();
             metrics::gauge!("rgrid_provider_clock_skew_seconds").set(skew.num_milliseconds() as f64 / 1000.0);
             if skew.abs() > SKEW_TOLD {
@@ -241,6 +282,7 @@ impl Api {
                 clocks.pop_front();
             }
         }
+        told
     }
 }
 

@@ -24,7 +24,7 @@ use rgrid_store::servers::server_name;
 use serde_json::json;
 
 use self::budget::Priority;
-use self::call::Api;
+use self::call::{Api, Deleted};
 use super::{Cloud, Deletion, Error, Failure, Listed, Listing, Server, Target, Wish};
 use crate::guards;
 
@@ -298,14 +298,11 @@ impl Cloud for Hetzner {
             }
             (None, None) => None,
         };
-        let Some(id) = id else { return Ok(Deletion::Gone(self.api.told().await)) };
-        match self.api.delete("a delete", &format!("/servers/{id}")).await {
-            Ok(()) => Ok(Deletion::Asked(self.api.told().await)),
-            Err(Error::Provider { failure: Failure::NotFound, .. }) => {
-                Ok(Deletion::Gone(self.api.told().await))
-            }
-            Err(error) => Err(error),
-        }
+        let Some(id) = id else { return Ok(Deletion::Gone(self.api.now())) };
+        Ok(match self.api.delete("a delete", &format!("/servers/{id}")).await? {
+            Deleted::Taken(told) => Deletion::Asked(self.api.settled(told).await),
+            Deleted::NotThere(told) => Deletion::Gone(self.api.settled(told).await),
+        })
     }
 
     async fn catalog(&self) -> Result<Catalog, Error> {
