@@ -2,26 +2,25 @@
 //! (SEMANTICS section 8). What a source package does while it is built, it does without the rest of the world.
 //!
 //! An index is free to keep its files elsewhere, and a lock names none of them: so when a build asks for a host that the
-//! lock does not name, the indexes' own pages are read, once, for the hosts that they refer to. How a build gets there
-//! is in `way`.
+//! lock does not name, the indexes' own pages are read until one refers to that host. How a build gets there is in `way`.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use reqwest::header::{ACCEPT, LOCATION, RANGE};
-use reqwest::{Response, Url};
-use tokio::sync::OnceCell;
-
 use crate::guards;
 use crate::sandbox::Forbidden;
+use reqwest::header::{ACCEPT, LOCATION, RANGE};
+use reqwest::{Response, Url};
 
 /// What uv asks when a lock names no index.
 const PUBLIC: &str = "https://pypi.org/simple";
-/// Packages of which an index is asked for a page until one has files.
-const PAGES_MAX: usize = 20;
-/// What packages are built with: an index is asked for these when the lock has none of its own packages.
+/// Pages that are read for one build.
+const PAGES_MAX: usize = 500;
+/// Pages that are read at once.
+const AT_ONCE: usize = 8;
+/// What packages are built with: an index is asked for these after the lock's own packages.
 const BUILT_WITH: [&str; 4] = ["setuptools", "hatchling", "poetry-core", "flit-core"];
 /// Bytes of a page that are read: where its files lie is seen in the first of them.
 const PAGE_BYTES_MAX: usize = 1 << 20;
@@ -29,7 +28,7 @@ const PAGE_BYTES_MAX: usize = 1 << 20;
 const REDIRECTIONS_MAX: usize = 5;
 /// One answer's head is there within this.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(20);
-/// All pages are read within this.
+/// What is asked about one host is answered within this.
 const LEARN_DEADLINE: Duration = Duration::from_secs(60);
 /// Refused hosts that are remembered for the person.
 const REFUSED_MAX: usize = 5;
@@ -41,22 +40,35 @@ type Authority = (String, u16);
 #[derive(Debug)]
 pub(crate) struct Reach {
     named: HashSet<Authority>,
-    /// Addresses of indexes, each ending with a slash.
-    indexes: Vec<String>,
-    /// Pages with links, and files, that the lock names.
-    addresses: Vec<Url>,
-    packages: Vec<String>,
     credentials: BTreeMap<String, String>,
     forbidden: Arc<Forbidden>,
-    learnt: OnceCell<HashSet<Authority>>,
+    learnt: tokio::sync::Mutex<Learnt>,
     refused: Mutex<BTreeSet<String>>,
+}
+
+/// What pages have told so far, and those that were not read yet.
+#[derive(Debug, Default)]
+struct Learnt {
+    seen: HashSet<Authority>,
+    /// Of these hosts one file was asked for, to see where they send on to.
+    followed: HashSet<Authority>,
+    unread: VecDeque<Source>,
+}
+
+/// Something that may refer, or send on, to another host.
+#[derive(Debug)]
+enum Source {
+    /// A page with links to files.
+    Page(Url),
+    /// A file.
+    File(Url),
 }
 
 impl Reach {
     /// What a lock lets its build reach; never what jobs may not.
     pub(crate) fn of(lock: &str, credentials: BTreeMap<String, String>, forbidden: Arc<Forbidden>) -> Self {
         let lock = lock.replace("\\\n", " ");
-        let (mut indexes, mut addresses, mut packages) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut indexes, mut packages, mut unread) = (Vec::new(), Vec::new(), VecDeque::new());
         let mut has_index = false;
         for line in lock.lines().map(str::trim).filter(|line| !line.starts_with('#')) {
             let mut words = line.split([' ', '=']).filter(|word| !word.is_empty());
@@ -66,10 +78,12 @@ impl Reach {
                     has_index |= first == "--index-url";
                     indexes.extend(words.next().map(str::to_owned));
                 }
-                "--find-links" => addresses.extend(words.next().and_then(address)),
+                "--find-links" => unread.extend(words.next().and_then(address).map(Source::Page)),
                 _ => match line.split_whitespace().find_map(address) {
-                    Some(own) => addresses.push(own),
-                    None if !first.is_empty() && !first.starts_with('-') => packages.push(first.to_owned()),
+                    Some(own) => unread.push_back(Source::File(own)),
+                    None if !first.is_empty() && !first.starts_with('-') => {
+                        packages.extend(first.split('[').next().map(str::to_owned));
+                    }
                     None => {}
                 },
             }
@@ -77,18 +91,23 @@ impl Reach {
         if !has_index {
             indexes.push(PUBLIC.to_owned());
         }
-        for index in &mut indexes {
-            index.truncate(index.trim_end_matches('/').len());
-            index.push('/');
-        }
         let places = indexes.iter().filter_map(|index| Url::parse(index).ok());
-        let named = places.chain(addresses.iter().cloned()).filter_map(|url| authority(&url)).collect();
-        let (learnt, refused) = (OnceCell::new(), Mutex::default());
-        Self { named, indexes, addresses, packages, credentials, forbidden, learnt, refused }
+        let own = unread.iter().map(|(Source::Page(url) | Source::File(url))| url.clone());
+        let named = places.chain(own).filter_map(|url| authority(&url)).collect();
+        let packages = packages.iter().map(String::as_str).chain(BUILT_WITH);
+        let page = |index: &String, package: &str| {
+            Url::parse(&format!("{}/{package}/", index.trim_end_matches('/'))).ok().map(Source::Page)
+        };
+        unread.extend(
+            packages.flat_map(|package| indexes.iter().filter_map(move |index| page(index, package))),
+        );
+        unread.truncate(PAGES_MAX);
+        let learnt = tokio::sync::Mutex::new(Learnt { unread, ..Learnt::default() });
+        Self { named, credentials, forbidden, learnt, refused: Mutex::default() }
     }
 
-    /// Whether the build may talk to this host. The first question about one that the lock does not name takes as long as
-    /// the indexes' pages.
+    /// Whether the build may talk to this host. A question about one that the lock does not name may take as long as the pages
+    /// that are still to be read.
     pub(crate) async fn allows(&self, host: &str, port: u16) -> bool {
         let asked = (host.trim_matches(['[', ']']).to_ascii_lowercase(), port);
         if self.named.contains(&asked) {
@@ -97,7 +116,7 @@ impl Reach {
         if !guards::holds(&guards::BUILD_REACH) {
             return true;
         }
-        let allowed = self.learnt.get_or_init(|| self.learn()).await.contains(&asked);
+        let allowed = tokio::time::timeout(LEARN_DEADLINE, self.leads_to(&asked)).await.unwrap_or(false);
         if !allowed {
             let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
             if refused.len() < REFUSED_MAX {
@@ -118,25 +137,31 @@ impl Reach {
         self.refused.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
     }
 
-    /// Hosts to which the indexes' pages and the lock's addresses lead.
-    async fn learn(&self) -> HashSet<Authority> {
-        let reader = match Reader::new(self) {
-            Ok(reader) => reader,
-            Err(error) => {
-                tracing::warn!(error = &error as &dyn std::error::Error, "pages of indexes cannot be read");
-                return HashSet::new();
-            }
-        };
-        let indexes = self.indexes.iter().map(|index| reader.index(index, &self.packages));
-        let addresses = self.addresses.iter().map(|address| reader.follow(address.clone()));
-        let read = futures_util::future::join(
-            futures_util::future::join_all(indexes),
-            futures_util::future::join_all(addresses),
-        );
-        if tokio::time::timeout(LEARN_DEADLINE, read).await.is_err() {
-            tracing::warn!("the pages of indexes took longer than they may");
+    /// Whether a page refers to this host, or something sends on to it. Reads no more of them than it must.
+    async fn leads_to(&self, asked: &Authority) -> bool {
+        let mut learnt = self.learnt.lock().await;
+        if learnt.seen.contains(asked) {
+            return true;
         }
-        reader.seen.into_inner().unwrap_or_else(PoisonError::into_inner)
+        let Ok(reader) = Reader::new(self) else { return false };
+        while !learnt.seen.contains(asked) && !learnt.unread.is_empty() {
+            let some = learnt.unread.len().min(AT_ONCE);
+            let sources: Vec<Source> = learnt.unread.drain(..some).collect();
+            let links = futures_util::future::join_all(sources.into_iter().map(|source| reader.read(source)));
+            let links: Vec<Url> = links.await.into_iter().flatten().collect();
+            let mut files = Vec::new();
+            for link in links {
+                if let Some(host) = authority(&link)
+                    && learnt.followed.insert(host.clone())
+                {
+                    learnt.seen.insert(host);
+                    files.push(reader.read(Source::File(link)));
+                }
+            }
+            futures_util::future::join_all(files).await;
+            learnt.seen.extend(reader.seen());
+        }
+        learnt.seen.contains(asked)
     }
 }
 
@@ -188,24 +213,25 @@ impl<'a> Reader<'a> {
             .redirect(reqwest::redirect::Policy::none())
             .dns_resolver(Arc::new(Names(Arc::clone(&reach.forbidden))))
             .user_agent(concat!("rgrid/", env!("CARGO_PKG_VERSION")))
-            .build()?;
+            .build()
+            .inspect_err(|error| {
+                tracing::warn!(error = error as &dyn std::error::Error, "pages of indexes cannot be read");
+            })?;
         Ok(Self { reach, http, seen: Mutex::default() })
     }
 
-    fn note(&self, url: &Url) {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner).extend(authority(url));
+    /// Hosts that it was sent to since this was asked last.
+    fn seen(&self) -> HashSet<Authority> {
+        std::mem::take(&mut self.seen.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Reads pages of an index until one has files: where they lie, and where these send on to.
-    async fn index(&self, index: &str, packages: &[String]) {
-        let packages = packages.iter().map(String::as_str).take(PAGES_MAX);
-        for package in packages.chain(BUILT_WITH) {
-            let Ok(page) = Url::parse(&format!("{index}{package}/")) else { continue };
-            let links = self.links(page).await;
-            links.iter().for_each(|link| self.note(link));
-            if let Some(file) = links.into_iter().next_back() {
-                self.follow(file).await;
-                return;
+    /// What a source refers to.
+    async fn read(&self, source: Source) -> Vec<Url> {
+        match source {
+            Source::Page(page) => self.links(page).await,
+            Source::File(file) => {
+                drop(self.ask(file, true).await);
+                Vec::new()
             }
         }
     }
@@ -222,15 +248,10 @@ impl<'a> Reader<'a> {
         references(&String::from_utf8_lossy(&bytes)).filter_map(|link| from.join(link).ok()).collect()
     }
 
-    /// Sees where an address leads.
-    async fn follow(&self, address: Url) {
-        drop(self.ask(address, true).await);
-    }
-
     /// Asks, also where the answer sends on to. The body is not read yet.
     async fn ask(&self, mut url: Url, only_begin: bool) -> Option<(Response, Url)> {
         for _ in 0..=REDIRECTIONS_MAX {
-            self.note(&url);
+            self.seen.lock().unwrap_or_else(PoisonError::into_inner).extend(authority(&url));
             // Names are looked up within bounds; an address needs no looking up.
             let literal = url.host_str()?.trim_matches(['[', ']']).parse::<IpAddr>();
             if literal.is_ok_and(|address| self.reach.forbidden.holds(address)) {
@@ -279,21 +300,22 @@ mod tests {
         let mut named: Vec<String> =
             reach.named.iter().map(|(host, port)| format!("{host}:{port}")).collect();
         named.sort();
-        named.push(reach.packages.join(" "));
+        let learnt = reach.learnt.into_inner();
+        named.push(format!("{} to read", learnt.unread.len()));
         named
     }
 
     #[test]
     fn a_lock_names_its_indexes_and_what_lies_elsewhere() {
         let lock = "--index-url https://Index.example:8443/simple\n--find-links https://links.example/a.html\n\
-                    six==1.16.0 \\\n    --hash=sha256:00\nidna==3.7 ; python_version < '4'\n\
+                    six==1.16.0 \\\n    --hash=sha256:00\nidna[all]==3.7 ; python_version < '4'\n\
                     tiny @ http://files.example/tiny-1.0.tar.gz#sha256=00\n\
                     other @ git+https://git.example/o/other@0123\n-e file:///rgrid/lib\n# https://comment.example\n";
         let all =
-            ["files.example:80", "git.example:443", "index.example:8443", "links.example:443", "six idna"];
+            ["files.example:80", "git.example:443", "index.example:8443", "links.example:443", "9 to read"];
         assert_eq!(named(lock), all);
-        assert_eq!(named("six==1.16.0\n"), ["pypi.org:443", "six"]);
-        assert_eq!(named("--extra-index-url http://[::1]:80/x\n"), ["::1:80", "pypi.org:443", ""]);
+        assert_eq!(named("six==1.16.0\n"), ["pypi.org:443", "5 to read"]);
+        assert_eq!(named("--extra-index-url http://[::1]:80/x\n"), ["::1:80", "pypi.org:443", "8 to read"]);
     }
 
     #[test]
