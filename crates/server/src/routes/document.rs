@@ -19,7 +19,9 @@ const ALWAYS: [ErrorCode; 8] = [
     ErrorCode::DatabaseUnavailable,
     ErrorCode::Internal,
 ];
-/// And one that names a thing in its path.
+/// The query that names one.
+const NAMED_BY: &str = "execution";
+/// And one that names a thing in its path or its query.
 const NAMING: [ErrorCode; 2] = [ErrorCode::NotFound, ErrorCode::Conflict];
 /// And one that brings a body.
 const BRINGING: [ErrorCode; 3] = [ErrorCode::Conflict, ErrorCode::TooLarge, ErrorCode::StoreFull];
@@ -74,7 +76,7 @@ fn complete(operation: &mut Operation) {
         operation.security = Some(vec![SecurityRequirement::new("key", Vec::<String>::new())]);
     }
     let names = operation.parameters.iter().flatten().any(
-        |parameter| matches!(parameter, RefOr::T(parameter) if parameter.parameter_in == ParameterIn::Path),
+        |parameter| matches!(parameter, RefOr::T(parameter) if parameter.parameter_in == ParameterIn::Path || parameter.name == NAMED_BY),
     );
     let mut codes = ALWAYS.to_vec();
     codes.extend(NAMING.iter().filter(|_| names));
