@@ -13,6 +13,9 @@ pub const LOCK_PATH: &str = "/rgrid/requirements.txt";
 /// Where the environment lies in every sandbox: paths inside of it name this place.
 pub const ENVIRONMENT_PATH: &str = "/rgrid/env";
 
+/// The public index of Python packages: asked where nobody names another.
+pub const PUBLIC_INDEX: &str = "https://pypi.org/simple";
+
 /// Local packages, and indexes with credentials, that one submission may name.
 pub const NAMED_MAX: usize = 100;
 

@@ -4,11 +4,11 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+pub(super) use rgrid_core::dependencies::PUBLIC_INDEX as PUBLIC;
+
 use super::pin::Places;
 use crate::pip::PipSettings;
 
-/// Where everybody finds packages who has not said otherwise.
-pub(super) const PUBLIC: &str = "https://pypi.org/simple";
 /// Variables of uv that decide where packages come from.
 const UV_VARIABLES: [&str; 5] =
     ["UV_DEFAULT_INDEX", "UV_INDEX_URL", "UV_INDEX", "UV_EXTRA_INDEX_URL", "UV_FIND_LINKS"];

@@ -13,9 +13,8 @@ use crate::guards;
 use crate::sandbox::Forbidden;
 use reqwest::header::{ACCEPT, LOCATION, RANGE};
 use reqwest::{Response, Url};
+use rgrid_core::dependencies::PUBLIC_INDEX;
 
-/// What uv asks when a lock names no index.
-const PUBLIC: &str = "https://pypi.org/simple";
 /// Pages that are read for one build.
 const PAGES_MAX: usize = 500;
 /// Pages that are read at once.
@@ -89,7 +88,7 @@ impl Reach {
             }
         }
         if !has_index {
-            indexes.push(PUBLIC.to_owned());
+            indexes.push(PUBLIC_INDEX.to_owned());
         }
         let places = indexes.iter().filter_map(|index| Url::parse(index).ok());
         let own = unread.iter().map(|(Source::Page(url) | Source::File(url))| url.clone());
@@ -314,8 +313,10 @@ mod tests {
         let all =
             ["files.example:80", "git.example:443", "index.example:8443", "links.example:443", "9 to read"];
         assert_eq!(named(lock), all);
-        assert_eq!(named("six==1.16.0\n"), ["pypi.org:443", "5 to read"]);
-        assert_eq!(named("--extra-index-url http://[::1]:80/x\n"), ["::1:80", "pypi.org:443", "8 to read"]);
+        let public = Url::parse(PUBLIC_INDEX).ok().and_then(|url| authority(&url)).unwrap();
+        let public = format!("{}:{}", public.0, public.1);
+        assert_eq!(named("six==1.16.0\n"), [public.as_str(), "5 to read"]);
+        assert_eq!(named("--extra-index-url http://[::1]:80/x\n"), ["::1:80", public.as_str(), "8 to read"]);
     }
 
     #[test]

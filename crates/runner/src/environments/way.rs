@@ -233,13 +233,13 @@ mod tests {
     #[test]
     fn requests_to_a_proxy_are_understood_and_no_others() {
         let (asked, length) =
-            parse(b"CONNECT pypi.org:443 HTTP/1.1\r\nhost: pypi.org:443\r\n\r\nrest").unwrap().unwrap();
-        assert_eq!((asked, length), (Asked::Connect { host: "pypi.org".into(), port: 443 }, 53));
+            parse(b"CONNECT pypi.test:443 HTTP/1.1\r\nhost: pypi.test:443\r\n\r\nrest").unwrap().unwrap();
+        assert_eq!((asked, length), (Asked::Connect { host: "pypi.test".into(), port: 443 }, 55));
         let text = b"GET http://index.example:8080/simple/?a=b HTTP/1.1\r\nHost: index.example\r\nProxy-Connection: x\r\n\r\n";
         let Asked::Request { url, method, headers } = parse(text).unwrap().unwrap().0 else { panic!() };
         assert_eq!((url.as_str(), method.as_str()), ("http://index.example:8080/simple/?a=b", "GET"));
         assert_eq!(headers, b"Host: index.example\r\n");
-        assert_eq!(parse(b"CONNECT pypi.org:443 HTTP/1.1\r\nhost:"), Ok(None));
+        assert_eq!(parse(b"CONNECT pypi.test:443 HTTP/1.1\r\nhost:"), Ok(None));
         for other in ["GET /simple HTTP/1.1\r\n\r\n", "GET ftp://x/ HTTP/1.1\r\n\r\n", "\0\0\0\0\r\n\r\n"] {
             assert_eq!(parse(other.as_bytes()), Err(()), "{other:?}");
         }

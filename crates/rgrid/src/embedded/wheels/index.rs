@@ -5,11 +5,10 @@ use std::time::Duration;
 
 use reqwest::Url;
 use rgrid_cli::pip::PipSettings;
+use rgrid_core::dependencies::PUBLIC_INDEX;
 
 use super::WheelError;
 
-/// Where everybody finds packages who has not said otherwise.
-const PUBLIC: &str = "https://pypi.org/simple";
 /// Variables of uv that name another one; the first that is set wins, and then what pip is told.
 const VARIABLES: [&str; 2] = ["UV_DEFAULT_INDEX", "UV_INDEX_URL"];
 /// The page of a project, as JSON where the index can (PEP 691), else as HTML (PEP 503).
@@ -33,7 +32,7 @@ impl Index {
             VARIABLES.into_iter().find_map(|name| std::env::var(name).ok().filter(|url| !url.is_empty()));
         let url = named.or_else(|| PipSettings::look().get_or_variable("index-url"));
         let parse = |url: &str| Url::parse(&format!("{}/", url.trim().trim_end_matches('/'))).ok();
-        let url = url.as_deref().and_then(parse).or_else(|| parse(PUBLIC));
+        let url = url.as_deref().and_then(parse).or_else(|| parse(PUBLIC_INDEX));
         Self { url: url.expect("the public index has an address") }
     }
 
