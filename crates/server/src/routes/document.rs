@@ -75,9 +75,10 @@ fn complete(operation: &mut Operation) {
     if operation.security.is_none() {
         operation.security = Some(vec![SecurityRequirement::new("key", Vec::<String>::new())]);
     }
-    let names = operation.parameters.iter().flatten().any(
-        |parameter| matches!(parameter, RefOr::T(parameter) if parameter.parameter_in == ParameterIn::Path || parameter.name == NAMED_BY),
-    );
+    let names = operation.parameters.iter().flatten().any(|parameter| match parameter {
+        RefOr::T(parameter) => parameter.parameter_in == ParameterIn::Path || parameter.name == NAMED_BY,
+        RefOr::Ref(_) => false,
+    });
     let mut codes = ALWAYS.to_vec();
     codes.extend(NAMING.iter().filter(|_| names));
     codes.extend(BRINGING.iter().filter(|_| operation.request_body.is_some()));
