@@ -29,7 +29,7 @@ cargo xtask COMMAND
            --workers [--minutes N]: 10,000 simulated workers at one API, whose CPU and memory are printed;
            --gc [--minutes N]: garbage collection under submissions of the same blobs;
            --hostile: jobs that take all they can get at full size (10 GiB of log, 100,000 files), their neighbour held
-           to its pace; wants 26 GiB of free disk and a quiet machine;
+           to its pace; wants 4 GiB of free disk and a quiet machine;
            --schemathesis: the API as each role against its own OpenAPI document, all examples;
            --random: the store against its model in random order, all sequences;
            --fuzz [NAME...] [--minutes N]: each reader of outside bytes under libFuzzer, 5 minutes each; installs
