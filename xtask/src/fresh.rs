@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::{output, root, run};
+use crate::{output, prerequisites, root, run};
 
 /// What the bare system holds besides Debian's minimum: what Rust needs to link, and git for the clone.
 const INCLUDED: &str = "ca-certificates,gcc,libc6-dev,git";
@@ -25,9 +25,7 @@ pub(crate) fn fresh(args: &[String]) -> Result<()> {
     std::fs::create_dir_all(&base)?;
     let template = base.join("bookworm");
     if !template.join("usr/bin/gcc").exists() {
-        run(Command::new("debootstrap")
-            .args(["--variant=minbase", &format!("--include={INCLUDED}"), "bookworm"])
-            .arg(&template))?;
+        prerequisites::bootstrap(&template, "bookworm", INCLUDED)?;
     }
     let commands = readme_commands()?;
     let skip_tests = args.iter().any(|arg| arg == "--no-tests");

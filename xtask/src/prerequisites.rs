@@ -87,6 +87,9 @@ fn is_root() -> bool {
     std::fs::metadata("/proc/self").is_ok_and(|own| std::os::unix::fs::MetadataExt::uid(&own) == 0)
 }
 
+/// A mirror that leaves out some of its packages is asked this often: debootstrap takes its first answer for the last.
+const MIRROR_TRIES: u32 = 3;
+
 /// Small Debians, which tests give to engines of their own: a name, what for, the release, and the packages.
 const IMAGES: &[(&str, &str, &str, &str)] = &[
     ("debian", "the image of the docker sandbox's tests", "bookworm", "python3,ca-certificates"),
@@ -110,11 +113,7 @@ fn image(name: &str, why: &str, release: &str, packages: &str) -> Result<()> {
     }
     eprintln!("making: {} ({why})", file.display());
     std::fs::create_dir_all(&folder)?;
-    run(Command::new("rm").arg("-rf").arg(&made))?;
-    run(Command::new("debootstrap")
-        .args(["--variant=minbase", &format!("--include={packages}"), release])
-        .arg(&made))
-    .context("the tests need Debian's packages from its mirror")?;
+    bootstrap(&made, release, packages).context("the tests need Debian's packages from its mirror")?;
     let left_out =
         ["var/cache/apt", "var/lib/apt/lists", "usr/share/doc", "usr/share/man", "usr/share/locale"];
     run(Command::new("tar")
@@ -126,6 +125,22 @@ fn image(name: &str, why: &str, release: &str, packages: &str) -> Result<()> {
         .arg("."))?;
     run(Command::new("rm").arg("-rf").arg(&made))?;
     Ok(std::fs::rename(&aside, &file)?)
+}
+
+/// A Debian of the smallest kind with these packages, in a folder of its own.
+pub(crate) fn bootstrap(folder: &Path, release: &str, packages: &str) -> Result<()> {
+    let mut tries = 0;
+    loop {
+        run(Command::new("rm").arg("-rf").arg(folder))?;
+        // What it mounts goes with its namespace: on some machines a /proc stays mounted behind it.
+        let made = run(Command::new("unshare")
+            .args(["--mount", "debootstrap", "--variant=minbase", &format!("--include={packages}"), release])
+            .arg(folder));
+        tries += 1;
+        if made.is_ok() || tries == MIRROR_TRIES {
+            return made;
+        }
+    }
 }
 
 /// What only fuzzing needs.
