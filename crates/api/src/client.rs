@@ -18,6 +18,7 @@ use self::address::{escaped, is_tls, transport, with_query};
 use crate::artifacts::{ArtifactPage, ListArtifacts};
 use crate::blobs::{BlobsMissing, BlobsWanted, CommitBlobs, Committed, Part};
 use crate::cost::{Cost, CostQuery};
+use crate::dependencies::EnvironmentLog;
 use crate::error::{ApiError, ErrorBody};
 use crate::events::{FollowEvent, SseReader};
 use crate::executions::{
@@ -304,6 +305,11 @@ impl Client {
                 }
             }
         })))
+    }
+
+    /// `GET /executions/{id}/environment/log`.
+    pub async fn environment_log(&self, id: &str) -> Result<EnvironmentLog, ClientError> {
+        self.get(&format!("/executions/{}/environment/log", escaped(id))).await
     }
 
     /// `POST /executions/{id}/stdin`.

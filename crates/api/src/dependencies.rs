@@ -4,10 +4,12 @@
 use std::collections::BTreeMap;
 
 use rgrid_core::dependencies::{Dependencies, LocalPackage};
+use rgrid_core::environment::{EnvironmentOrigin, HasLog, Installation};
 use rgrid_core::submission::Refusal;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::bytes64::Bytes64;
 use crate::executions::parsed;
 
 /// The packages of an execution, locked.
@@ -128,4 +130,93 @@ pub struct Preparing {
     #[serde(default)]
     #[schema(max_length = 512)]
     pub image: Option<String>,
+}
+
+/// How an attempt came by its environment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum EnvironmentOriginBody {
+    /// It was built for this attempt, or could not be.
+    Built,
+    /// Its worker had it already.
+    Kept,
+    /// Another worker had built it, and this one fetched that.
+    Fetched,
+}
+
+impl From<EnvironmentOrigin> for EnvironmentOriginBody {
+    fn from(origin: EnvironmentOrigin) -> Self {
+        match origin {
+            EnvironmentOrigin::Built => Self::Built,
+            EnvironmentOrigin::Kept => Self::Kept,
+            EnvironmentOrigin::Fetched => Self::Fetched,
+        }
+    }
+}
+
+impl From<EnvironmentOriginBody> for EnvironmentOrigin {
+    fn from(origin: EnvironmentOriginBody) -> Self {
+        match origin {
+            EnvironmentOriginBody::Built => Self::Built,
+            EnvironmentOriginBody::Kept => Self::Kept,
+            EnvironmentOriginBody::Fetched => Self::Fetched,
+        }
+    }
+}
+
+/// The body of `POST /attempts/{execution}/{attempt}/environment/log`. Repeating it is harmless.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TellEnvironmentLog {
+    /// Where it came from.
+    pub origin: EnvironmentOriginBody,
+    /// The end of what was said while it was built, at most 64 KiB; absent where that is not kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log: Option<Bytes64>,
+}
+
+/// The answer to `GET /executions/{id}/environment/log`: of the newest attempt.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(tag = "state", rename_all = "snake_case")]
+pub enum EnvironmentLog {
+    /// Nothing is to be installed for the execution.
+    NoPackages,
+    /// No attempt has begun with it.
+    Waiting,
+    /// Its packages are being installed.
+    Installing,
+    /// The attempt did not tell, or has not yet.
+    Untold,
+    /// The attempt has its environment, or failed to build it.
+    Told {
+        /// Where it came from.
+        origin: EnvironmentOriginBody,
+        /// The end of what was said while it was built; absent where that is not kept.
+        #[serde(default)]
+        log: Option<Bytes64>,
+    },
+}
+
+impl EnvironmentLog {
+    /// What is answered about an installation; `log` is there when it says so.
+    pub fn new(installation: Installation, log: Option<Vec<u8>>) -> Self {
+        match installation {
+            Installation::NoPackages => Self::NoPackages,
+            Installation::Waiting => Self::Waiting,
+            Installation::Installing => Self::Installing,
+            Installation::Untold => Self::Untold,
+            Installation::Told(origin, _) => Self::Told { origin: origin.into(), log: log.map(Bytes64) },
+        }
+    }
+
+    /// Where the installation stands.
+    pub fn installation(&self) -> Installation {
+        match self {
+            Self::NoPackages => Installation::NoPackages,
+            Self::Waiting => Installation::Waiting,
+            Self::Installing => Installation::Installing,
+            Self::Untold => Installation::Untold,
+            Self::Told { origin, log } => Installation::Told((*origin).into(), HasLog::of(log.as_ref())),
+        }
+    }
 }

@@ -7,6 +7,7 @@
 
 pub mod cost;
 pub mod dependencies;
+pub mod environment;
 pub mod execution;
 pub mod fleet;
 mod guards;

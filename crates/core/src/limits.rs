@@ -57,6 +57,8 @@ pub const PENDING_EXPIRES: Duration = Duration::from_secs(3600);
 pub const ENVIRONMENT_BUILD: Duration = Duration::from_secs(30 * 60);
 /// Bytes of what is told of a build that failed: the end of what the installer said.
 pub const BUILD_MESSAGE_BYTES_MAX: usize = 8 << 10;
+/// Bytes of the log of an environment: the end of what was said while it was built.
+pub const ENVIRONMENT_LOG_BYTES_MAX: usize = 64 << 10;
 /// Bytes of the sentence on what an attempt does before its script starts.
 pub const PREPARING_BYTES_MAX: usize = 512;
 /// Bytes of the name of an image, with its digest.

@@ -16,6 +16,7 @@ pub mod dependency_cache;
 pub mod directives;
 pub mod durations;
 mod endings;
+pub mod environment_logs;
 mod error;
 pub mod executions;
 pub mod fleet;

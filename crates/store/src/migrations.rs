@@ -25,6 +25,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (14, "image of attempt", include_str!("../migrations/0014_image_of_attempt.sql")),
     (15, "combined cache", include_str!("../migrations/0015_combined_cache.sql")),
     (16, "servers", include_str!("../migrations/0016_servers.sql")),
+    (17, "environment logs", include_str!("../migrations/0017_environment_logs.sql")),
     (20, "running generation", include_str!("../migrations/0020_running_generation.sql")),
     (21, "waiting generation", include_str!("../migrations/0021_waiting_generation.sql")),
     (22, "provider clocks", include_str!("../migrations/0022_provider_clocks.sql")),

@@ -8,7 +8,9 @@ use super::{AttemptRef, COMMIT_DEADLINE, Client, ClientError, POLL_SLACK, REQUES
 use crate::STDIN_EOF;
 use crate::attempts::{Finish, Finished, LogsPushed, PushLogs};
 use crate::blobs::{BlobsMissing, BlobsWanted, CommitBlobs, Committed};
-use crate::dependencies::{EnvironmentAnswer, EnvironmentBuilt, EnvironmentWanted, Preparing};
+use crate::dependencies::{
+    EnvironmentAnswer, EnvironmentBuilt, EnvironmentWanted, Preparing, TellEnvironmentLog,
+};
 use crate::workers::{Heartbeat, HeartbeatAnswer, Join, Joined, LeaseAnswer, LeaseRequest};
 
 impl Client {
@@ -94,6 +96,16 @@ impl Client {
         body: &EnvironmentBuilt,
     ) -> Result<(), ClientError> {
         let request = self.on_attempt(attempt, Method::POST, "environment/built");
+        self.send(request.json(body).timeout(REQUEST_DEADLINE)).await.map(drop)
+    }
+
+    /// `POST /attempts/{execution}/{attempt}/environment/log`.
+    pub async fn tell_environment_log(
+        &self,
+        attempt: &AttemptRef,
+        body: &TellEnvironmentLog,
+    ) -> Result<(), ClientError> {
+        let request = self.on_attempt(attempt, Method::POST, "environment/log");
         self.send(request.json(body).timeout(REQUEST_DEADLINE)).await.map(drop)
     }
 

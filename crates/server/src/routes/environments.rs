@@ -1,11 +1,14 @@
 //! `/attempts/{execution}/{attempt}/environment...`: a runner needs an environment, has built one, or says what it does
-//! before the script starts.
+//! before the script starts. And what people read of that.
 
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use chrono::Utc;
-use rgrid_api::dependencies::{EnvironmentAnswer, EnvironmentBuilt, EnvironmentWanted, Preparing};
+use rgrid_api::dependencies::{
+    EnvironmentAnswer, EnvironmentBuilt, EnvironmentLog, EnvironmentWanted, Preparing, TellEnvironmentLog,
+};
+use rgrid_core::environment::Installation;
 use rgrid_core::limits::{IMAGE_BYTES_MAX, LEASE_POLL_WAIT, POLL_FALLBACK, PREPARING_BYTES_MAX};
 use rgrid_core::submission::Sha256;
 use rgrid_store::dependency_cache::EnvironmentRow;
@@ -13,9 +16,11 @@ use rgrid_store::executions::BlobName;
 use tokio::time::Instant;
 
 use super::attempts::{Holder, look_at_damage};
+use super::executions;
+use crate::auth::Member;
 use crate::bodies;
 use crate::error::Refused;
-use crate::parse::Body;
+use crate::parse::{Body, Named};
 use crate::state::App;
 
 fn hash(field: &'static str, text: &str) -> Result<Sha256, Refused> {
@@ -80,6 +85,39 @@ pub(crate) async fn built(
     let packed = BlobName { sha256: hash("sha256", &body.value.sha256)?, size_bytes: body.value.size_bytes };
     app.store.environment_built(&holder, key, packed).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// Tell where an environment came from
+///
+/// And what was said while it was built, of which at most 64 KiB are taken. Repeating it is harmless.
+#[utoipa::path(post, path = "/attempts/{execution}/{attempt}/environment/log", tag = "runner",
+    request_body = TellEnvironmentLog,
+    params(("execution" = String, Path), ("attempt" = u32, Path), ("x-rgrid-attempt-token" = String, Header, max_length = 256)),
+    responses((status = 204)))]
+pub(crate) async fn tell_log(
+    State(app): State<App>,
+    Holder(holder): Holder,
+    body: Body<TellEnvironmentLog>,
+) -> Result<StatusCode, Refused> {
+    let log = body.value.log.as_ref().map(|log| log.0.as_slice());
+    app.store.tell_environment_log(&holder, body.value.origin.into(), log).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Read what was said while packages were installed
+///
+/// For the newest attempt: the end of it, at most 64 KiB, once its environment is there or could not be built.
+#[utoipa::path(get, path = "/executions/{id}/environment/log", tag = "executions",
+    params(("id" = String, Path, description = "an id, a prefix of one, or `last`")),
+    responses((status = 200, body = EnvironmentLog)))]
+pub(crate) async fn read_log(
+    State(app): State<App>,
+    member: Member,
+    Named(id): Named<String>,
+) -> Result<Json<EnvironmentLog>, Refused> {
+    let id = executions::resolve(&app, member.account(), &id).await?;
+    let (known, log) = app.store.environment_log(member.account(), id).await?;
+    Ok(Json(EnvironmentLog::new(Installation::of(&known), log)))
 }
 
 /// Say what is done before the script starts

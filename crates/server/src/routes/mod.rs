@@ -71,6 +71,7 @@ fn table() -> OpenApiRouter<App> {
         .routes(routes!(cost::show)) //                              GET      /cost
         .routes(routes!(logs::read)) //                              GET      /executions/{id}/logs
         .routes(routes!(logs::stream)) //                            GET      /executions/{id}/logs/stream
+        .routes(routes!(environments::read_log)) //                  GET      /executions/{id}/environment/log
         .routes(routes!(stdin::write)) //                            POST     /executions/{id}/stdin
         .routes(routes!(artifacts::list)) //                         GET      /executions/{id}/artifacts
         .routes(routes!(artifacts::show)) //                         GET      /executions/{id}/artifacts/{path}
@@ -97,6 +98,7 @@ fn table() -> OpenApiRouter<App> {
         .routes(routes!(attempts::commit_blobs)) //                  POST     /attempts/{execution}/{attempt}/blobs/commit
         .routes(routes!(environments::wanted)) //                    POST     /attempts/{execution}/{attempt}/environment
         .routes(routes!(environments::built)) //                     POST     /attempts/{execution}/{attempt}/environment/built
+        .routes(routes!(environments::tell_log)) //                  POST     /attempts/{execution}/{attempt}/environment/log
         .routes(routes!(environments::preparing)) //                 POST     /attempts/{execution}/{attempt}/preparing
         .routes(routes!(attempts::finish)) //                        POST     /attempts/{execution}/{attempt}/finish
         // The grid itself.

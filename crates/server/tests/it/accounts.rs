@@ -26,6 +26,7 @@ async fn another_accounts_execution_is_not_found_whatever_is_asked_of_it() {
     assert_eq!(code(other.artifacts(&id, &ListArtifacts::default()).await), ErrorCode::NotFound);
     assert_eq!(code(other.logs(&id, &ReadLogs::default()).await), ErrorCode::NotFound);
     assert_eq!(code(other.logs(&id, &ReadLogs { cursor: None, tail: Some(3) }).await), ErrorCode::NotFound);
+    assert_eq!(code(other.environment_log(&id).await), ErrorCode::NotFound);
     let follow = other.follow(&id, Cursor::default()).await.map(|_| ());
     assert_eq!(code(follow), ErrorCode::NotFound);
     let stdin =

@@ -2,10 +2,13 @@
 
 use rgrid_api::artifacts::{Artifact, ArtifactKind, ListArtifacts};
 use rgrid_api::blobs::BlobsWanted;
+use rgrid_api::bytes64::Bytes64;
+use rgrid_api::dependencies::{EnvironmentLog, EnvironmentOriginBody, TellEnvironmentLog};
 use rgrid_api::error::ErrorCode;
 use rgrid_api::executions::ListExecutions;
 use rgrid_api::logs::{ReadLogs, Stream};
 use rgrid_api::outcome::OutcomeBody;
+use rgrid_core::limits::ENVIRONMENT_LOG_BYTES_MAX;
 
 use crate::harness::{
     Followed, Grid, attempt_of, code, commit, finish, fresh_key, module, name, put, script, sha256, submit,
@@ -114,6 +117,9 @@ async fn a_stale_attempt_is_told_that_it_is_not_current_and_changes_nothing() {
     let logs =
         rgrid_api::attempts::PushLogs { chunks: vec![crate::harness::chunk(1, Stream::Stdout, 0, b"late")] };
     assert_eq!(code(runner.client.push_logs(&old, &logs).await), ErrorCode::NotCurrent);
+    let log =
+        TellEnvironmentLog { origin: EnvironmentOriginBody::Built, log: Some(Bytes64(b"late".to_vec())) };
+    assert_eq!(code(runner.client.tell_environment_log(&old, &log).await), ErrorCode::NotCurrent);
     let wanted = BlobsWanted { blobs: vec![name(b"late")] };
     assert_eq!(code(runner.client.attempt_blobs_missing(&old, &wanted).await), ErrorCode::NotCurrent);
     let mut wrong_token = new.clone();
@@ -130,7 +136,29 @@ async fn a_stale_attempt_is_told_that_it_is_not_current_and_changes_nothing() {
     let answer = runner.client.heartbeat(&heartbeat).await.unwrap();
     assert_eq!(answer.not_current, [old.held(0)]);
     assert_eq!(me.execution(&id).await.unwrap().status, "running");
+    assert_eq!(me.environment_log(&id).await.unwrap(), EnvironmentLog::NoPackages);
     assert_eq!(runner.client.finish(&new, &finish(0, 0, 0)).await.unwrap().status, "completed");
+}
+
+#[tokio::test]
+async fn what_an_attempt_tells_of_its_environment_is_read_by_whoever_may_read_the_execution() {
+    let grid = Grid::start().await;
+    let me = grid.client();
+    submit(&me, &module()).await;
+    let runner = grid.runner().await;
+    let attempt = attempt_of(&runner.lease().await);
+    let log = |bytes: &[u8]| {
+        let log = Some(Bytes64(bytes.to_vec()));
+        TellEnvironmentLog { origin: EnvironmentOriginBody::Fetched, log }
+    };
+    let too_much = log(&[b'x'; ENVIRONMENT_LOG_BYTES_MAX + 1]);
+    assert_eq!(code(runner.client.tell_environment_log(&attempt, &too_much).await), ErrorCode::TooLarge);
+    let told = log(b"\xff\0 Installed\n");
+    runner.client.tell_environment_log(&attempt, &told).await.unwrap();
+    runner.client.tell_environment_log(&attempt, &told).await.unwrap();
+    runner.client.finish(&attempt, &finish(0, 0, 0)).await.unwrap();
+    let TellEnvironmentLog { origin, log } = told;
+    assert_eq!(me.environment_log("last").await.unwrap(), EnvironmentLog::Told { origin, log });
 }
 
 #[tokio::test]

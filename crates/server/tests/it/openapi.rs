@@ -35,6 +35,7 @@ async fn the_document_covers_every_path_and_every_path_is_served() {
     POST   /attempts/{execution}/{attempt}/blobs/commit
     POST   /attempts/{execution}/{attempt}/environment
     POST   /attempts/{execution}/{attempt}/environment/built
+    POST   /attempts/{execution}/{attempt}/environment/log
     POST   /attempts/{execution}/{attempt}/finish
     POST   /attempts/{execution}/{attempt}/logs
     POST   /attempts/{execution}/{attempt}/preparing
@@ -54,6 +55,7 @@ async fn the_document_covers_every_path_and_every_path_is_served() {
     GET    /executions/{id}/artifacts/{path}
     GET    /executions/{id}/attempts
     POST   /executions/{id}/cancel
+    GET    /executions/{id}/environment/log
     POST   /executions/{id}/extend
     GET    /executions/{id}/logs
     GET    /executions/{id}/logs/stream

@@ -11,6 +11,7 @@ mod combined_cache;
 mod crew;
 mod dependency_cache;
 mod durations;
+mod environment_logs;
 mod executions;
 mod fleet;
 mod gates;

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use rgrid_core::environment::EnvironmentOrigin;
 use rgrid_core::execution::Status;
 use rgrid_core::outcome::CancelledBy;
 use rgrid_core::worker::{LimitGrade, WorkerStatus};
@@ -24,6 +25,19 @@ async fn an_empty_database_gets_every_version_once() {
     assert_eq!(store.migrate().await.unwrap(), Vec::<i64>::new());
     assert_eq!(database.store().grid_id().await.unwrap(), grid);
     assert_eq!(store.default_account().await.unwrap().name, "default");
+}
+
+#[tokio::test]
+async fn a_version_between_those_that_a_grid_has_is_applied_there_too() {
+    let database = testing::database().await;
+    let store = database.store();
+    let mut connection = PgConnection::connect(&database.url).await.unwrap();
+    sqlx::raw_sql("drop table environment_logs; delete from _sqlx_migrations where version = 17")
+        .execute(&mut connection)
+        .await
+        .unwrap();
+    assert_eq!(store.migrations_missing().await.unwrap(), [17]);
+    assert_eq!(store.migrate().await.unwrap(), [17]);
 }
 
 /// Every file below `queries/`, by its path there.
@@ -81,6 +95,10 @@ async fn the_states_in_the_schema_are_those_of_the_types() {
     assert_eq!(allowed(&mut c, "workers", "status").await, texts(&WorkerStatus::ALL, WorkerStatus::as_str));
     assert_eq!(allowed(&mut c, "attempts", "state").await, texts(&AttemptState::ALL, AttemptState::as_str));
     assert_eq!(allowed(&mut c, "artifacts", "kind").await, texts(&ArtifactKind::ALL, ArtifactKind::as_str));
+    assert_eq!(
+        allowed(&mut c, "environment_logs", "origin").await,
+        texts(&EnvironmentOrigin::ALL, EnvironmentOrigin::as_str)
+    );
     assert_eq!(
         allowed(&mut c, "executions", "cancel_requested_by").await,
         texts(&[CancelledBy::User, CancelledBy::Operator], CancelledBy::as_str)

@@ -15,7 +15,7 @@ use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use crate::stage::Stage;
 
 /// Called for each execution or attempt, by every heartbeat, poll, flush or round, or once for each request of a client.
-const HOT: [(&str, &str); 20] = [
+const HOT: [(&str, &str); 21] = [
     ("artifacts", "a page or a file of an execution's results is asked for"),
     ("attempts", "an attempt begins and ends"),
     ("blobs", "inputs and outputs come and go"),
@@ -25,6 +25,7 @@ const HOT: [(&str, &str); 20] = [
     ("dependency_cache", "a worker lacks the environment of an attempt"),
     ("directives", "every heartbeat"),
     ("durations", "every round of an orchestrator that buys"),
+    ("environment_logs", "an attempt gets its packages"),
     ("executions", "every submission and every page of a list"),
     ("fleet", "every round of the orchestrator"),
     ("follows", "followers are served each 50 ms"),

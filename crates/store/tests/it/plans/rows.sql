@@ -68,6 +68,7 @@ select id, account_id, sha256(id::bytea), 1, 1, id, created_at, case when status
 insert into upload_parts (upload_id, number) select id, 1 from uploads;
 insert into discarded_objects (object_key, delete_after)
 select 'gone ' || n, now() + interval '1 second' * (n - 1000) from generate_series(1, 10000) n;
+insert into environment_logs (execution_id, attempt, origin, log) select execution_id, number, 'kept', 'x' from attempts;
 insert into attempt_logs (execution_id, attempt) select execution_id, number from attempts;
 insert into log_chunks (execution_id, attempt, stream, start_byte, end_byte, seq, bytes, at)
 select execution_id, number, 'stdout', n, n + 1, n, 'x', now() from attempts cross join generate_series(0, 1) n;
