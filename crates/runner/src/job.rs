@@ -20,7 +20,7 @@ use crate::blob_cache::BlobCache;
 use crate::causes::chain;
 use crate::environments::build::BuildError;
 use crate::environments::key;
-use crate::environments::obtain::{self, Began, ObtainError, Obtained, SHARE_PATIENCE};
+use crate::environments::obtain::{self, Began, ObtainError, SHARE_PATIENCE};
 use crate::environments::{Environments, InUse};
 use crate::held::{Control, Holdings};
 use crate::inputs::{self, Flights, InputError};
@@ -204,8 +204,9 @@ struct Prepared {
     plan: command::Plan,
     /// The environment stays where it is while the script runs.
     in_use: Option<InUse>,
-    /// It is on its way to the grid.
+    /// What is on its way to the grid: the environment, and what was said when it was built.
     sharing: Option<tokio::task::JoinHandle<()>>,
+    telling: Option<tokio::task::JoinHandle<()>>,
 }
 
 async fn prepare_or_end(
@@ -274,13 +275,13 @@ async fn prepare(bench: &Arc<Bench>, lease: &Arc<Lease>, began: &Began) -> Resul
         })
     };
     let ((room, image, mut interpreter), pins) = tokio::try_join!(found, inputs)?;
-    let (mut in_use, mut sharing) = (None, None);
+    let (mut in_use, mut sharing, mut telling) = (None, None, None);
     if let Some(wanted) = &lease.dependencies {
         let obtained = obtain::obtain(bench, lease, wanted, &interpreter, (began, &room.sandbox))
             .await
             .map_err(no_environment)?;
-        let Obtained { interpreter: with_packages, in_use: held, sharing: on_its_way } = obtained;
-        (interpreter, in_use, sharing) = (with_packages, Some(held), on_its_way);
+        (in_use, sharing, telling) = (Some(obtained.in_use), obtained.sharing, Some(obtained.telling));
+        interpreter = obtained.interpreter;
     }
     let (bench, lease) = (bench.clone(), lease.clone());
     let placed = tokio::task::spawn_blocking(move || -> std::io::Result<Prepared> {
@@ -288,7 +289,7 @@ async fn prepare(bench: &Arc<Bench>, lease: &Arc<Lease>, began: &Began) -> Resul
         workspace.place(&lease.account_id, lease.inputs.iter(), &bench.cache)?;
         drop(pins);
         let plan = command::plan(&lease, &interpreter, &mut workspace)?;
-        Ok(Prepared { room, image, workspace, interpreter, plan, in_use, sharing })
+        Ok(Prepared { room, image, workspace, interpreter, plan, in_use, sharing, telling })
     });
     match placed.await.map_err(std::io::Error::other) {
         Ok(Ok(prepared)) => Ok(prepared),
@@ -304,7 +305,7 @@ async fn prepare(bench: &Arc<Bench>, lease: &Arc<Lease>, began: &Began) -> Resul
 /// How an attempt ends that gets no environment.
 fn no_environment(error: ObtainError) -> Ending {
     match error {
-        ObtainError::Build(BuildError::Failed(message)) => {
+        ObtainError::Build(BuildError::Failed { message, .. }) => {
             Ending::without_run(&Outcome::DependenciesFailed { message })
         }
         ObtainError::Build(_) | ObtainError::NoLock => Ending::sandbox_failed(chain(&error)),
@@ -329,7 +330,8 @@ async fn run(
     prepared: Prepared,
     leftover: &mut Option<Workspace>,
 ) -> Ending {
-    let Prepared { room, image: _image, workspace, interpreter, plan, in_use: _in_use, sharing } = prepared;
+    let Prepared { room, image: _image, workspace, interpreter, plan, in_use: _in_use, sharing, telling } =
+        prepared;
     let attempt = control.attempt.clone();
     let pipes = match command::Pipes::new(lease.stdin) {
         Ok(pipes) => pipes,
@@ -431,6 +433,9 @@ async fn run(
     };
     // Nothing of an attempt is written when it has ended.
     let _ = recorded.await; // a panic in it was reported by the runtime
+    if let Some(telling) = telling {
+        let _ = telling.await; // nor in this, which has a deadline of its own
+    }
     if let Some(sharing) = sharing
         && tokio::time::timeout(SHARE_PATIENCE, sharing).await.is_err()
     {

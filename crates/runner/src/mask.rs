@@ -12,8 +12,18 @@ use crate::guards;
 /// What stands in the place of a value.
 const MASK: &[u8] = b"***";
 
+/// A shorter part of an index's credentials, such as a name, is found in too much else to be hidden.
+const CREDENTIAL_BYTES_MIN: usize = 3;
+
+fn secrets_of(environment: &BTreeMap<String, String>) -> impl Iterator<Item = &str> {
+    environment
+        .iter()
+        .filter(|(name, value)| secret::is_masked(name, value) && guards::holds(&guards::MASKING))
+        .map(|(_, value)| value.as_str())
+}
+
 /// One stream's mask.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Mask {
     /// Longest first: of two that fit, the longer is the one that was meant.
     values: Vec<Vec<u8>>,
@@ -24,11 +34,23 @@ pub(crate) struct Mask {
 impl Mask {
     /// For the variables of an execution whose names say that they are secret.
     pub(crate) fn of(environment: &BTreeMap<String, String>) -> Self {
-        let mut values: Vec<Vec<u8>> = environment
-            .iter()
-            .filter(|(name, value)| secret::is_masked(name, value) && guards::holds(&guards::MASKING))
-            .map(|(_, value)| value.as_bytes().to_vec())
-            .collect();
+        Self::hiding(secrets_of(environment))
+    }
+
+    /// The same, and for the names and passwords of package indexes.
+    pub(crate) fn of_build(
+        environment: &BTreeMap<String, String>,
+        credentials: &BTreeMap<String, String>,
+    ) -> Self {
+        let parts = credentials
+            .values()
+            .flat_map(|credentials| [credentials.as_str()].into_iter().chain(credentials.split(':')))
+            .filter(|part| part.len() >= CREDENTIAL_BYTES_MIN);
+        Self::hiding(secrets_of(environment).chain(parts))
+    }
+
+    fn hiding<'a>(values: impl Iterator<Item = &'a str>) -> Self {
+        let mut values: Vec<Vec<u8>> = values.map(|value| value.as_bytes().to_vec()).collect();
         values.sort_by(|a, b| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
         values.dedup();
         Self { values, held: Vec::new() }
@@ -43,6 +65,13 @@ impl Mask {
     pub(crate) fn pass(&mut self, bytes: &[u8]) -> Vec<u8> {
         self.held.extend_from_slice(bytes);
         self.settle(false)
+    }
+
+    /// A whole text, as it may be shown.
+    pub(crate) fn whole(mut self, bytes: &[u8]) -> Vec<u8> {
+        let mut shown = self.pass(bytes);
+        shown.extend(self.end());
+        shown
     }
 
     /// What was held back, at the end of the stream.

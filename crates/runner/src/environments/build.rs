@@ -3,27 +3,29 @@
 
 use std::ffi::OsString;
 use std::fs;
-use std::io::Read;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use nix::unistd::{Gid, Uid};
 use rgrid_api::dependencies::DependenciesBody;
 use rgrid_api::executions::InputBody;
 use rgrid_api::workers::Lease;
 use rgrid_core::dependencies::{ENVIRONMENT_PATH, LOCK_PATH};
-use rgrid_core::limits::{BUILD_MESSAGE_BYTES_MAX, ENVIRONMENT_BUILD};
+use rgrid_core::environment::build_message;
+use rgrid_core::limits::ENVIRONMENT_BUILD;
 use rgrid_core::submission::Sha256;
 use tokio::sync::watch;
 
 use super::reach::Reach;
+use super::said::{self, Said};
 use super::uv::NoUv;
 use super::way::{self, Way};
 use super::{BUILDING, CACHE, Environments, PYTHON, key};
 use crate::blob_cache::BlobCache;
 use crate::interpreter::Interpreter;
+use crate::mask::Mask;
 use crate::sandbox::{JobEnd, JobExit, JobLimits, JobSpec, Place, Sandbox, SandboxError};
 use crate::workspace::{HOME, Workspace};
 
@@ -44,10 +46,6 @@ const BUNDLES: [&str; 4] = [
     "/etc/ssl/ca-bundle.pem",
     "/etc/ssl/cert.pem",
 ];
-/// Beside an environment: the end of what uv said when it was built.
-const LOG: &str = "log";
-/// Of a longer line only the start is told.
-const LINE_BYTES_MAX: usize = 200;
 /// Characters of an image's id that tell its cache from another's.
 const CACHE_CHARS: usize = 16;
 /// The folder of the way out, and of all else that a build is given.
@@ -56,9 +54,14 @@ const FOLDER: &str = "/rgrid";
 /// Why there is no environment.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum BuildError {
-    /// The packages cannot be installed: what uv said, for the person.
-    #[error("{0}")]
-    Failed(String),
+    /// The packages cannot be installed.
+    #[error("{message}")]
+    Failed {
+        /// Why, for the person: the end of what uv said.
+        message: String,
+        /// All of it, as far as a log holds it.
+        log: Vec<u8>,
+    },
     /// This worker has no uv.
     #[error(transparent)]
     NoUv(#[from] NoUv),
@@ -123,33 +126,40 @@ impl Environments {
         let reach = Arc::new(Reach::of(&lock, credentials, Arc::clone(&self.forbidden)));
         let _way = Way::open(&inside(&root, FOLDER), Arc::clone(&reach))?;
         own_all(&inside(&root, FOLDER).join(way::SOCKET), owner)?;
-        let (said, said_inside) = std::io::pipe()?;
+        let (heard, said_inside) = std::io::pipe()?;
         let job = builder.job(root.clone(), uv, said_inside.into())?;
         let mut running = builder.sandbox.start(job).await?;
+        let said = Arc::new(Mutex::new(Said::default()));
         let listening = tokio::task::spawn_blocking({
-            let (lines, wanted) = (builder.lines.clone(), builder.wanted.clone());
-            move || tail(said, |line| drop(lines.send_replace(without_credentials(line, &wanted))))
+            let (lines, said) = (builder.lines.clone(), Arc::clone(&said));
+            let mask = Mask::of_build(&builder.lease.environment, &builder.wanted.credentials);
+            move || said::listen(heard, mask, &said, |line| drop(lines.send_replace(line.to_owned())))
         });
+        let taken = || std::mem::take(&mut *said.lock().unwrap_or_else(PoisonError::into_inner));
         let Ok(end) = tokio::time::timeout(ENVIRONMENT_BUILD, running.wait()).await else {
             running.kill().await;
-            return Err(BuildError::Failed(format!(
+            let message = format!(
                 "installing the packages took more than {} minutes",
                 ENVIRONMENT_BUILD.as_secs() / 60
-            )));
+            );
+            return Err(BuildError::Failed {
+                log: taken().log_with(std::slice::from_ref(&message)),
+                message,
+            });
         };
-        let said = listening.await.map_err(std::io::Error::other)?;
+        listening.await.map_err(std::io::Error::other)?;
         let kept = tokio::task::spawn_blocking({
             let (warm, root) = (account_folder.join(&installed_before), root.clone());
             move || give_back_cache(&warm, &root)
         });
         kept.await.map_err(std::io::Error::other)?;
-        if let Some(failure) = failure(&end, &said, builder.wanted) {
-            return Err(BuildError::Failed(failure + &in_vain(&reach.refused())));
+        if end.exit != JobExit::Exited(0) || end.out_of_memory.is_some() || end.disk_full {
+            return Err(failed(&end, taken(), &reach.refused()));
         }
         let made = account_folder.join(format!("{name}-made"));
         fs::create_dir(&made)?;
         fs::rename(inside(&root, ENVIRONMENT_PATH), made.join("env"))?;
-        fs::write(made.join(LOG), without_credentials(&said, builder.wanted))?;
+        fs::write(made.join(said::LOG), taken().log())?;
         self.keep(&builder.lease.account_id, key, &made)?;
         drop(building.0.take().map(|workspace| std::thread::spawn(move || workspace.remove())));
         Ok(())
@@ -308,77 +318,33 @@ fn give_back_cache(warm: &Path, root: &Path) {
     }
 }
 
-/// The end of what is read, until nobody writes any more. Each line is told as soon as it is whole.
-fn tail(mut source: impl Read, mut tell: impl FnMut(&str)) -> String {
-    let mut kept = Vec::new();
-    let mut line = Vec::new();
-    let mut piece = [0; 4096];
-    while let Ok(read) = source.read(&mut piece) {
-        if read == 0 {
-            break;
-        }
-        kept.extend_from_slice(&piece[..read]);
-        for byte in &piece[..read] {
-            match byte {
-                b'\n' | b'\r' => {
-                    let whole = String::from_utf8_lossy(&line).trim().replace(char::is_control, " ");
-                    if !whole.is_empty() {
-                        tell(&whole);
-                    }
-                    line.clear();
-                }
-                other if line.len() < LINE_BYTES_MAX => line.push(*other),
-                _ => {}
-            }
-        }
-        if kept.len() > 2 * BUILD_MESSAGE_BYTES_MAX {
-            kept.drain(..kept.len() - BUILD_MESSAGE_BYTES_MAX);
-        }
-    }
-    let start = kept.len().saturating_sub(BUILD_MESSAGE_BYTES_MAX);
-    String::from_utf8_lossy(&kept[start..]).replace('\0', "")
-}
-
-/// What uv said, without names and passwords of indexes.
-fn without_credentials(said: &str, wanted: &DependenciesBody) -> String {
-    let mut said = said.to_owned();
-    for credentials in wanted.credentials.values() {
-        for secret in
-            [credentials.as_str()].into_iter().chain(credentials.split(':')).filter(|text| text.len() >= 3)
-        {
-            said = said.replace(secret, "***");
-        }
-    }
-    said
-}
-
-/// Why a build failed; `None` when it did not.
-fn failure(end: &JobEnd, said: &str, wanted: &DependenciesBody) -> Option<String> {
-    if let Some((limit, _)) = end.out_of_memory {
-        return Some(format!(
-            "installing the packages needed more than {} of memory",
-            rgrid_core::quantity::format_bytes(limit)
-        ));
-    }
-    if end.disk_full {
-        return Some("installing the packages filled the disk that the execution may use".to_owned());
-    }
-    if end.exit == JobExit::Exited(0) {
-        return None;
-    }
-    let said = without_credentials(said.trim(), wanted);
-    Some(if said.is_empty() { format!("uv ended with {:?}", end.exit) } else { said })
+/// Why a build failed, with all that was said until then.
+fn failed(end: &JobEnd, said: Said, refused: &[String]) -> BuildError {
+    let limit = if let Some((limit, _)) = end.out_of_memory {
+        let limit = rgrid_core::quantity::format_bytes(limit);
+        Some(format!("installing the packages needed more than {limit} of memory"))
+    } else {
+        end.disk_full.then(|| "installing the packages filled the disk that the execution may use".to_owned())
+    };
+    let speaks_for_itself = limit.is_some() || !said.is_blank();
+    let ended = (!speaks_for_itself).then(|| format!("uv ended with {:?}", end.exit));
+    let reasons: Vec<String> = limit.iter().cloned().chain(ended).chain(in_vain(refused)).collect();
+    let log = said.log_with(&reasons);
+    let message = match limit {
+        Some(_) => reasons.join("\n"),
+        None => build_message(&String::from_utf8_lossy(&log).replace('\0', "")),
+    };
+    BuildError::Failed { message, log }
 }
 
 /// What a build that failed had asked for and did not get.
-fn in_vain(refused: &[String]) -> String {
-    match refused {
-        [] => String::new(),
-        hosts => format!(
-            "\nit asked for {}, which neither the lock nor its indexes name: nothing else can be reached while packages are built",
-            hosts.join(", ")
-        ),
-    }
+fn in_vain(refused: &[String]) -> Option<String> {
+    (!refused.is_empty()).then(|| {
+        format!(
+            "it asked for {}, which neither the lock nor its indexes name: nothing else can be reached while packages are built",
+            refused.join(", ")
+        )
+    })
 }
 
 #[cfg(test)]
@@ -398,19 +364,43 @@ mod tests {
         JobEnd { exit, out_of_memory: None, disk_full: false, peak_memory_bytes: None, cpu_ms: None }
     }
 
-    #[test]
-    fn credentials_go_to_their_host_and_into_no_message() {
-        assert_eq!(netrc_of(&wanted()), "machine index.example login me password hunter22\n");
-        let said =
-            failure(&ended(JobExit::Exited(1)), "cannot fetch https://me:hunter22@index.example", &wanted());
-        assert_eq!(said.unwrap(), "cannot fetch https://***@index.example");
-        assert_eq!(failure(&ended(JobExit::Exited(0)), "all is well", &wanted()), None);
+    fn told(exit: JobExit, said: &str, refused: &[&str]) -> (String, String) {
+        let heard = Mutex::default();
+        said::listen(said.as_bytes(), Mask::default(), &heard, |_| ());
+        let refused: Vec<String> = refused.iter().map(|host| (*host).to_owned()).collect();
+        let error = failed(&ended(exit), heard.into_inner().unwrap(), &refused);
+        let BuildError::Failed { message, log } = error else { panic!("{error}") };
+        (message, String::from_utf8(log).unwrap())
     }
 
     #[test]
-    fn of_a_long_text_the_end_is_kept() {
-        let text = format!("{}the end", "x".repeat(10 * BUILD_MESSAGE_BYTES_MAX));
-        let kept = tail(text.as_bytes(), |_| ());
-        assert!(kept.ends_with("the end") && kept.len() == BUILD_MESSAGE_BYTES_MAX);
+    fn credentials_go_to_their_host() {
+        assert_eq!(netrc_of(&wanted()), "machine index.example login me password hunter22\n");
+    }
+
+    #[test]
+    fn a_failure_is_told_in_uvs_words_and_its_log_has_them_all() {
+        let said = "a warning\n".repeat(2000) + "no version of six\n";
+        let (message, log) = told(JobExit::Exited(1), &said, &[]);
+        assert!(message.starts_with("[...] a warning\n") && message.ends_with("\nno version of six"));
+        assert_eq!(log, said);
+        let (message, log) = told(JobExit::Exited(1), "it fails", &["198.51.100.7"]);
+        assert!(message.starts_with("it fails\nit asked for 198.51.100.7, which"), "{message}");
+        assert_eq!(log, message + "\n");
+        let (message, log) = told(JobExit::Exited(9), " \n", &[]);
+        assert_eq!(message, "uv ended with Exited(9)");
+        assert_eq!(log, " \nuv ended with Exited(9)\n");
+    }
+
+    #[test]
+    fn at_a_limit_the_message_names_it_and_the_log_has_what_was_said_until_then() {
+        let heard = Mutex::default();
+        said::listen(b"Building torch".as_slice(), Mask::default(), &heard, |_| ());
+        let end = JobEnd { out_of_memory: Some((1 << 30, 1 << 30)), ..ended(JobExit::Signalled(9)) };
+        let BuildError::Failed { message, log } = failed(&end, heard.into_inner().unwrap(), &[]) else {
+            panic!("it failed")
+        };
+        assert_eq!(message, "installing the packages needed more than 1G of memory");
+        assert_eq!(String::from_utf8(log).unwrap(), format!("Building torch\n{message}\n"));
     }
 }

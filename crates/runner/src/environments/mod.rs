@@ -2,8 +2,8 @@
 //! through the grid's objects.
 //!
 //! Here is what is kept, and in which order it is looked for. What decides an environment is in `key`, how one is built
-//! in `build`, where that may go in `reach` and how it gets there in `way`, how it travels in `packed`, who installs it in
-//! `uv`.
+//! in `build`, where that may go in `reach` and how it gets there in `way`, what is said meanwhile in `said` and who hears it
+//! in `telling`, how it travels in `packed`, who installs it in `uv`.
 
 use std::collections::HashMap;
 use std::fs;
@@ -22,6 +22,8 @@ pub(crate) mod key;
 pub(crate) mod obtain;
 mod packed;
 mod reach;
+mod said;
+mod telling;
 pub(crate) mod uv;
 mod way;
 

@@ -12,6 +12,7 @@ use rgrid_api::dependencies::{
 use rgrid_api::error::ErrorCode;
 use rgrid_api::workers::Lease;
 use rgrid_core::dependencies::ENVIRONMENT_PATH;
+use rgrid_core::environment::EnvironmentOrigin;
 use rgrid_core::limits;
 use rgrid_core::submission::Sha256;
 use tokio::sync::watch;
@@ -19,6 +20,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::build::{BuildError, Builder};
+use super::telling::Teller;
 use super::{BUILDING, InUse, PYTHON, key, packed};
 use crate::blob_cache::BlobKey;
 use crate::inputs::{self, InputError};
@@ -50,6 +52,8 @@ pub(crate) struct Obtained {
     pub(crate) in_use: InUse,
     /// It is on its way to the grid, so that others need not build it.
     pub(crate) sharing: Option<JoinHandle<()>>,
+    /// What was said when it was built is on its way, for the person.
+    pub(crate) telling: JoinHandle<()>,
 }
 
 /// Why there is no environment.
@@ -78,20 +82,27 @@ pub(crate) async fn obtain(
     let (_, uv_version) = environments.uv.program().await.map_err(BuildError::NoUv)?;
     let key = key::of(lease, wanted, base, uv_version).ok_or(ObtainError::NoLock)?;
     let account = lease.account_id.as_str();
+    let teller = Teller::of(&bench.client, &began.attempt, lease, wanted);
     if let Some(in_use) = environments.kept(account, key) {
-        return Ok(obtained(base, in_use, None));
+        let telling = teller.tell_kept(EnvironmentOrigin::Kept, in_use.folder.clone());
+        return Ok(obtained(base, in_use, None, telling));
     }
     say(bench, &began.attempt, Some(sentence(wanted, None))).await;
     let flight = environments.flight(&environments.place(account, key));
-    let _alone = flight.lock().await;
-    let mut sharing = None;
+    let alone = flight.lock().await;
+    let (mut origin, mut sharing) = (EnvironmentOrigin::Kept, None);
     if environments.kept(account, key).is_none() {
         let order = Order { bench, lease, wanted, base, began, sandbox, key };
-        // On the user's own machine there is nobody to share it with.
-        if bench.embedded {
-            order.build().await?;
-        } else {
-            sharing = order.fetch_or_build().await?;
+        match order.build_or_fetch().await {
+            Ok(had) => (origin, sharing) = had,
+            Err(error) => {
+                drop(alone);
+                // Nothing of an attempt is written when it has ended, and with this it ends.
+                if let ObtainError::Build(BuildError::Failed { log, .. }) = &error {
+                    teller.tell(EnvironmentOrigin::Built, Some(log.clone())).await;
+                }
+                return Err(error);
+            }
         }
     }
     say(bench, &began.attempt, None).await;
@@ -100,10 +111,16 @@ pub(crate) async fn obtain(
             "it was removed at once: this worker's disk is too small for it",
         ))
     })?;
-    Ok(obtained(base, in_use, sharing))
+    let telling = teller.tell_kept(origin, in_use.folder.clone());
+    Ok(obtained(base, in_use, sharing, telling))
 }
 
-fn obtained(base: &Interpreter, in_use: InUse, sharing: Option<JoinHandle<()>>) -> Obtained {
+fn obtained(
+    base: &Interpreter,
+    in_use: InUse,
+    sharing: Option<JoinHandle<()>>,
+    telling: JoinHandle<()>,
+) -> Obtained {
     let mut needs = base.needs.clone();
     needs.push((in_use.environment(), PathBuf::from(ENVIRONMENT_PATH)));
     let interpreter = Interpreter {
@@ -116,7 +133,7 @@ fn obtained(base: &Interpreter, in_use: InUse, sharing: Option<JoinHandle<()>>) 
         image: base.image.clone(),
         image_digest: base.image_digest.clone(),
     };
-    Obtained { interpreter, in_use, sharing }
+    Obtained { interpreter, in_use, sharing, telling }
 }
 
 /// The newest line, at most one in each period; never when none comes any more.
@@ -144,6 +161,9 @@ async fn say(bench: &Bench, attempt: &AttemptRef, sentence: Option<String>) {
         tracing::debug!(error = &error as &dyn std::error::Error, "nobody hears what is prepared");
     }
 }
+
+/// Where an environment came from, and its way to the grid where it is shared.
+type Had = (EnvironmentOrigin, Option<JoinHandle<()>>);
 
 /// What is to be had, and for whom.
 struct Order<'a> {
@@ -183,8 +203,18 @@ impl Order<'_> {
         }
     }
 
+    /// Gets it, from wherever it is to be had.
+    async fn build_or_fetch(&self) -> Result<Had, ObtainError> {
+        // On the user's own machine there is nobody to share it with.
+        if self.bench.embedded {
+            self.build().await?;
+            return Ok((EnvironmentOrigin::Built, None));
+        }
+        self.ask_grid().await
+    }
+
     /// Asks the grid who has it, and does what it says.
-    async fn fetch_or_build(&self) -> Result<Option<JoinHandle<()>>, ObtainError> {
+    async fn ask_grid(&self) -> Result<Had, ObtainError> {
         let deadline = Instant::now() + limits::ENVIRONMENT_BUILD;
         let (mut damaged, mut tries) = (None, 0);
         loop {
@@ -195,7 +225,7 @@ impl Order<'_> {
                 EnvironmentAnswer::Ready { sha256, size_bytes, url } if tries < DAMAGED_MAX => {
                     tries += 1;
                     match self.fetch(&sha256, size_bytes, &url).await {
-                        Ok(()) => return Ok(None),
+                        Ok(()) => return Ok((EnvironmentOrigin::Fetched, None)),
                         Err(reason) => {
                             tracing::warn!(reason, sha256, "a packed environment is not used");
                             damaged = Some(sha256);
@@ -204,16 +234,16 @@ impl Order<'_> {
                 }
                 EnvironmentAnswer::Ready { .. } => {
                     self.build().await?;
-                    return Ok(None);
+                    return Ok((EnvironmentOrigin::Built, None));
                 }
                 EnvironmentAnswer::Build => {
                     self.build().await?;
-                    return Ok(Some(self.share()));
+                    return Ok((EnvironmentOrigin::Built, Some(self.share())));
                 }
                 EnvironmentAnswer::Wait if Instant::now() < deadline => {}
                 EnvironmentAnswer::Wait => {
                     self.build().await?;
-                    return Ok(None);
+                    return Ok((EnvironmentOrigin::Built, None));
                 }
             }
         }

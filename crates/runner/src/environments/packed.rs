@@ -1,5 +1,5 @@
 //! How an environment travels: a tar archive under zstd, a blob like any other. Times of files are kept, for compiled
-//! modules name the time of their source.
+//! modules name the time of their source. What was said when it was built goes along; older archives are without it.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -7,17 +7,24 @@ use std::path::Path;
 
 use sha2::Digest as _;
 
+use super::said;
+
 /// How hard zstd tries: the level above which it gets slow.
 const LEVEL: i32 = 3;
 /// An environment has at most this many bytes; more is no environment.
 const UNPACKED_BYTES_MAX: u64 = 20 << 30;
 
-/// Packs `made/env` into the file `archive`; answers its hash and size.
+/// Packs `made/env` with its log into the file `archive`; answers its hash and size.
 pub(super) fn pack(made: &Path, archive: &Path) -> io::Result<([u8; 32], u64)> {
     let hashing = Hashing { file: File::create(archive)?, hash: sha2::Sha256::new(), bytes: 0 };
     let mut tar = tar::Builder::new(zstd::Encoder::new(hashing, LEVEL)?);
     tar.follow_symlinks(false);
     tar.append_dir_all("env", made.join("env"))?;
+    match File::open(made.join(said::LOG)) {
+        Ok(mut log) => tar.append_file(said::LOG, &mut log)?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
+    }
     let hashing = tar.into_inner()?.finish()?;
     hashing.file.sync_all()?;
     Ok((hashing.hash.finalize().into(), hashing.bytes))
@@ -87,5 +94,20 @@ mod tests {
             std::time::UNIX_EPOCH + std::time::Duration::from_secs(since)
         });
         assert_eq!(std::fs::read_link(out.join("env/bin/python")).unwrap(), Path::new("/usr/bin/python3"));
+        // As those of earlier versions are: they are of use too.
+        assert_eq!(said::read(&out).unwrap(), None);
+    }
+
+    #[test]
+    fn what_was_said_when_it_was_built_goes_along() {
+        let folder = tempfile::tempdir().unwrap();
+        let (made, out) = (folder.path().join("made"), folder.path().join("out"));
+        std::fs::create_dir_all(made.join("env")).unwrap();
+        std::fs::create_dir(&out).unwrap();
+        std::fs::write(made.join(said::LOG), "Installed 1 package\n").unwrap();
+        let archive = folder.path().join("packed");
+        pack(&made, &archive).unwrap();
+        unpack(&archive, &out).unwrap();
+        assert_eq!(said::read(&out).unwrap().unwrap(), b"Installed 1 package\n");
     }
 }

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use rgrid_api::dependencies::{DependenciesBody, LocalPackageBody};
+use rgrid_api::dependencies::{DependenciesBody, EnvironmentLog, EnvironmentOriginBody, LocalPackageBody};
 use rgrid_api::executions::{CreateExecution, Execution};
 use rgrid_api::logs::Stream;
 use rgrid_api::outcome::OutcomeBody;
@@ -61,6 +61,13 @@ fn has_built(grid: &Grid) -> bool {
     caches(grid).iter().any(|name| name == "cache")
 }
 
+/// Where the environment of an execution came from, and what was said when it was built.
+async fn told(grid: &Grid, id: &str) -> (EnvironmentOriginBody, String) {
+    let answer = grid.client.environment_log(id).await.unwrap();
+    let EnvironmentLog::Told { origin, log: Some(log) } = answer else { panic!("it told {answer:?}") };
+    (origin, String::from_utf8(log.0).unwrap())
+}
+
 fn failed(execution: &Execution) -> &str {
     match &execution.outcome {
         Some(OutcomeBody::DependenciesFailed { message }) => message,
@@ -72,10 +79,12 @@ fn failed(execution: &Execution) -> &str {
 async fn packages_are_there_and_the_second_run_builds_nothing() {
     let grid = Grid::start().await;
     let script = script(&grid, SHOWS, "six==1.16.0\n");
+    let mut said = Vec::new();
     for _ in 0..2 {
         let id = grid.submit(&script).await;
         let execution = grid.end(&id).await;
         assert_eq!(execution.exit_code, Some(0), "{execution:?}");
+        said.push(told(&grid, &id).await);
         let printed = grid.log(&id, Stream::Stdout).await;
         assert!(printed.starts_with("1.16.0 /rgrid/env/lib/python"), "{printed}");
         assert!(printed.trim_end().ends_with(" /rgrid/env"), "{printed}");
@@ -83,10 +92,15 @@ async fn packages_are_there_and_the_second_run_builds_nothing() {
     }
     let log = std::fs::read_to_string(kept(&grid)[0].join("log")).unwrap();
     assert!(log.contains("six==1.16.0"), "what uv said is kept: {log}");
+    assert_eq!(said, [(EnvironmentOriginBody::Built, log.clone()), (EnvironmentOriginBody::Kept, log)]);
     let built = kept(&grid)[0].metadata().unwrap().created().unwrap();
-    let id = grid.submit(&script).await;
+    // What was said to one execution is masked for the next as that one's own output is.
+    let secret = ("TOKEN".to_owned(), "six==1.16.0".to_owned());
+    let id = grid.submit(&script.with(|body| body.environment.extend([secret]))).await;
     grid.end(&id).await;
     assert_eq!(kept(&grid)[0].metadata().unwrap().created().unwrap(), built);
+    let (_, masked) = told(&grid, &id).await;
+    assert!(masked.contains(" + ***\n") && !masked.contains("1.16"), "{masked}");
     grid.stop().await;
 }
 
@@ -180,10 +194,13 @@ async fn another_worker_fetches_what_the_first_has_built_unless_it_is_damaged() 
     let script = script(&grid, SHOWS, "six==1.16.0\n");
     assert_eq!(grid.run(&script).await.exit_code, Some(0));
     assert!(has_built(&grid));
+    let (origin, said) = told(&grid, "last").await;
+    assert_eq!(origin, EnvironmentOriginBody::Built);
 
     grid.fresh_worker().await;
     assert_eq!(grid.run(&script).await.exit_code, Some(0));
     assert!(!has_built(&grid) && kept(&grid).len() == 1, "it was to be fetched");
+    assert_eq!(told(&grid, "last").await, (EnvironmentOriginBody::Fetched, said));
 
     // The largest object is the packed environment.
     let objects = walk(&grid.objects());
@@ -345,6 +362,8 @@ fn a_build_reaches_the_indexes_of_its_lock_and_nothing_else() {
             let said = failed(&ended);
             assert!(said.contains("directly: OSError; by the proxy: HTTPError"), "{said}");
             assert!(said.contains(&format!("it asked for {INTERNET}:{port}, which")), "{said}");
+            let (_, log) = told(&grid, "last").await;
+            assert!(log.contains(said), "{log}");
 
             // An index where no job may go is not reached for a build either.
             let private = format!("--index-url http://{PRIVATE}:{port}/simple\ntiny==1.0\n");
