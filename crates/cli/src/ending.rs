@@ -79,10 +79,12 @@ fn advice(outcome: &OutcomeBody, id: &str) -> Option<String> {
             Some("run the same command again".to_owned())
         }
         OutcomeBody::SandboxFailed { .. } => Some("`rgrid doctor` checks what a sandbox needs".to_owned()),
-        OutcomeBody::Cancelled { .. }
-        | OutcomeBody::TimedOut { .. }
-        | OutcomeBody::OutOfMemory { .. }
-        | OutcomeBody::DependenciesFailed { .. } => Some(format!("`rgrid logs {id}` shows what it wrote")),
+        OutcomeBody::Cancelled { .. } | OutcomeBody::TimedOut { .. } | OutcomeBody::OutOfMemory { .. } => {
+            Some(format!("`rgrid logs {id}` shows what it wrote"))
+        }
+        OutcomeBody::DependenciesFailed { .. } => {
+            Some(format!("`rgrid logs {id} --packages` shows all that was said while they were installed"))
+        }
         OutcomeBody::Exited { .. } | OutcomeBody::Signalled { .. } => None,
     }
 }

@@ -123,6 +123,13 @@ pub struct LogsArgs {
     /// Only what it wrote to standard error
     #[arg(long)]
     pub(crate) stderr_only: bool,
+    /// What was said while its packages were installed, instead of what it wrote
+    ///
+    /// Of the newest attempt, once its packages are there or could not be installed: the installer's own words, with the
+    /// output of packages that were built from source, at most the last 64 KiB. Where the packages were there already,
+    /// it is what was said when they were installed.
+    #[arg(long, conflicts_with_all = ["follow", "tail", "stdout_only", "stderr_only"])]
+    pub(crate) packages: bool,
 }
 
 /// Of `rgrid download`.

@@ -1,6 +1,10 @@
-//! `rgrid logs`: what an execution wrote, byte for byte; with `-f` until it ends.
+//! `rgrid logs`: what an execution wrote, byte for byte; with `-f` until it ends; with `--packages` what was said before,
+//! while its packages were installed.
 
-use rgrid_api::logs::{Cursor, ReadLogs};
+use std::io;
+
+use rgrid_api::dependencies::EnvironmentLog;
+use rgrid_api::logs::{Cursor, ReadLogs, Stream};
 use rgrid_core::outcome::{EXIT_GRID_FAILED, EXIT_INTERRUPTED};
 
 use crate::args::{LogsArgs, OnInterrupt};
@@ -15,6 +19,9 @@ use crate::watch::{Watch, Watched, watch};
 
 pub(super) async fn logs<G: EmbeddedGrid>(args: LogsArgs, session: &Session<'_, G>) -> Result<u8, Error> {
     let connection = session.connect().await?;
+    if args.packages {
+        return packages(session, &connection, &args.id).await;
+    }
     let execution =
         connection.client().execution(&args.id).await.map_err(|error| connection.failed(error))?;
     let show = match (args.stdout_only, args.stderr_only) {
@@ -44,6 +51,38 @@ pub(super) async fn logs<G: EmbeddedGrid>(args: LogsArgs, session: &Session<'_, 
     }
 }
 
+/// Prints what was said while the packages of the newest attempt were installed.
+async fn packages<G: EmbeddedGrid>(
+    session: &Session<'_, G>,
+    connection: &Connection,
+    id: &str,
+) -> Result<u8, Error> {
+    let told = connection.client().environment_log(id).await.map_err(|error| connection.failed(error))?;
+    if let Some(sentence) = told.installation().sentence() {
+        session.notes.say(sentence);
+    }
+    if let EnvironmentLog::Told { log: Some(log), .. } = told {
+        // Nothing follows it that a reader who left would miss.
+        written(Sink::new(Show::Both).write(Stream::Stdout, &log.0).await)?;
+    }
+    Ok(0)
+}
+
+/// Whether anybody reads on.
+#[derive(PartialEq, Eq)]
+enum Reader {
+    Reads,
+    Left,
+}
+
+fn written(result: io::Result<()>) -> Result<Reader, Error> {
+    match result {
+        Ok(()) => Ok(Reader::Reads),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Reader::Left),
+        Err(source) => Err(Error::File { doing: Doing::Write, path: "standard output".into(), source }),
+    }
+}
+
 /// Prints what is there, from `tail` lines before the end on, and gives the cursor behind it; `None` when the reader
 /// left.
 async fn read<G: EmbeddedGrid>(
@@ -63,17 +102,11 @@ async fn read<G: EmbeddedGrid>(
             let start = Cursor { attempt: chunk.attempt, stdout: chunk.offset, stderr: chunk.offset };
             for addition in Transcript::from(start).take(chunk) {
                 match addition {
-                    Addition::Bytes(stream, bytes) => match sink.write(stream, &bytes).await {
-                        Ok(()) => {}
-                        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => return Ok(None),
-                        Err(source) => {
-                            return Err(Error::File {
-                                doing: Doing::Write,
-                                path: "standard output".into(),
-                                source,
-                            });
+                    Addition::Bytes(stream, bytes) => {
+                        if written(sink.write(stream, &bytes).await)? == Reader::Left {
+                            return Ok(None);
                         }
-                    },
+                    }
                     Addition::Note(sentence) => session.notes.insist(&sentence),
                 }
             }

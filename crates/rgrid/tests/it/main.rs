@@ -21,6 +21,7 @@ mod limits;
 mod losses;
 mod messages;
 mod outages;
+mod packages;
 mod project;
 mod reach;
 mod reuse;

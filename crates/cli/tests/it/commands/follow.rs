@@ -1,6 +1,9 @@
 //! Output on its way to the person.
 
+use rgrid_api::bytes64::Bytes64;
+use rgrid_api::dependencies::{EnvironmentOriginBody, TellEnvironmentLog};
 use rgrid_api::logs::Stream;
+use rgrid_api::outcome::OutcomeBody;
 
 use super::harness::Grid;
 
@@ -79,4 +82,49 @@ async fn logs_show_again_what_was_written_whole_or_its_end() {
     assert_eq!((only.stdout.as_str(), only.stderr.as_str()), ("", "oh\n"));
     let followed = grid.rgrid(&["logs", "last", "-f"]).end().await;
     assert_eq!((followed.code, followed.stdout.as_str()), (Some(3), "one\ntwo\nthree\n"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_said_while_packages_were_installed_is_shown_as_it_was_said() {
+    let grid = Grid::start().await;
+    grid.write("s.py", "");
+    let worker = grid.worker().await;
+    let process = grid.rgrid(&["run", "s.py"]);
+    let attempt = worker.lease().await;
+    let packages = async || {
+        let shown = grid.rgrid(&["logs", "last", "--packages"]).end().await;
+        assert_eq!(shown.code, Some(0), "{shown:?}");
+        (shown.stdout, shown.stderr)
+    };
+    let (shown, said) = packages().await;
+    assert_eq!(
+        (shown.as_str(), said.as_str()),
+        ("", "rgrid: it has no packages: nothing was installed for it\n")
+    );
+
+    // What a source package prints is the user's own: it passes unchanged.
+    let log = "Built mine\n\x1b[1mInstalled\x1b[0m 1 package\n + six==1.16.0";
+    let tell = async |origin| {
+        let body = TellEnvironmentLog { origin, log: Some(Bytes64(log.as_bytes().to_vec())) };
+        worker.client.tell_environment_log(&attempt.reference, &body).await.unwrap();
+    };
+    tell(EnvironmentOriginBody::Built).await;
+    assert_eq!(packages().await, (log.to_owned(), String::new()));
+    tell(EnvironmentOriginBody::Kept).await;
+    let (shown, said) = packages().await;
+    assert_eq!(shown, log);
+    assert_eq!(
+        said,
+        "rgrid: its packages were there already; this is what was said when they were installed\n"
+    );
+    let quiet = grid.rgrid(&["logs", "last", "--packages", "--quiet"]).end().await;
+    assert_eq!((quiet.stdout.as_str(), quiet.stderr.as_str()), (log, ""));
+    let both = grid.rgrid(&["logs", "last", "--packages", "-f"]).end().await;
+    assert_eq!(both.code, Some(126), "{both:?}");
+
+    attempt.finish(OutcomeBody::DependenciesFailed { message: "[...] no six".to_owned() }, Vec::new()).await;
+    let ended = process.end().await;
+    assert_eq!(ended.code, Some(125), "{ended:?}");
+    let id = grid.client().execution("last").await.unwrap().id;
+    assert!(ended.stderr.contains(&format!("next: `rgrid logs {id} --packages` shows")), "{ended:?}");
 }
