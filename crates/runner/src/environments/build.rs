@@ -37,7 +37,7 @@ const NETRC: &str = "/rgrid/netrc";
 const PROCESSES_MIN: u32 = 256;
 /// What is run by the interpreter, for an image need not have a shell.
 const SCRIPT: &str = include_str!("build.py");
-/// Where the worker's certificates lie in an image, which may have none.
+/// Where certificates that a build would not find by itself lie inside.
 const CERTIFICATES: &str = "/rgrid/certificates.pem";
 /// Where they lie on the worker: one file with all of them.
 const BUNDLES: [&str; 4] = [
@@ -201,9 +201,7 @@ impl Builder<'_> {
         ]
         .map(|(name, value)| (name.into(), value.into()))
         .to_vec();
-        if self.interpreter.image.is_some()
-            && let Some(bundle) = certificates()
-        {
+        if let Some(bundle) = certificates(self.interpreter.image.is_some()) {
             read_only_binds.push((bundle.canonicalize()?, PathBuf::from(CERTIFICATES)));
             environment.push(("SSL_CERT_FILE".into(), CERTIFICATES.into()));
         }
@@ -230,10 +228,12 @@ impl Builder<'_> {
     }
 }
 
-/// The file with all certificates that this machine trusts.
-fn certificates() -> Option<PathBuf> {
+/// The file with the certificates that this worker was told to trust; for an image, which may have none, else all that its
+/// machine trusts. Without an image the machine's are seen where they lie.
+fn certificates(for_image: bool) -> Option<PathBuf> {
     let named = std::env::var_os("SSL_CERT_FILE").map(PathBuf::from);
-    named.into_iter().chain(BUNDLES.map(PathBuf::from)).find(|file| file.is_file())
+    let bundles = BUNDLES.map(PathBuf::from).into_iter().filter(|_| for_image);
+    named.into_iter().chain(bundles).find(|file| file.is_file())
 }
 
 /// Where a path of the inside lies below a root.
