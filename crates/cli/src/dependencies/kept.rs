@@ -18,7 +18,7 @@ const FILES_MAX: usize = 400;
 /// A remembered lock is no longer than this.
 const FILE_BYTES_MAX: u64 = 16 << 20;
 /// Changes when locks are made another way.
-const FORMAT: &str = "rgrid lock 1\0";
+const FORMAT: &str = "rgrid lock 2\0";
 
 /// A remembered lock.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

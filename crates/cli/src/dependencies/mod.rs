@@ -20,6 +20,7 @@ mod pylock;
 mod requirements;
 mod resolver;
 mod search;
+mod torch;
 mod unsolved;
 
 use std::collections::{BTreeMap, BTreeSet};

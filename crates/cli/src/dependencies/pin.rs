@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::marker::{self, Platform};
 use super::name::{Requirement, normalized};
+use super::torch;
 
 /// Hashes of one package's files, as `algorithm:hex`.
 pub(super) type Hashes = BTreeSet<String>;
@@ -116,7 +117,8 @@ pub(super) fn text(pins: &[Pin], places: &Places) -> String {
 }
 
 /// What the resolver wrote: a requirements file with nothing but places, pins and hashes. Paths are relative to
-/// `folder`. Places keep their credentials.
+/// `folder`. Places keep their credentials. Of the comments only those count that name PyTorch's own index, which uv lists
+/// nowhere else.
 pub(super) fn read(text: &str, folder: &Path) -> (Vec<Pin>, Places) {
     let mut places = Places::default();
     let mut pins = Vec::new();
@@ -124,7 +126,11 @@ pub(super) fn read(text: &str, folder: &Path) -> (Vec<Pin>, Places) {
     for line in joined.lines().map(str::trim) {
         let setting =
             |name: &str| line.strip_prefix(name).map(|value| value.trim_start_matches('=').trim().to_owned());
-        if line.is_empty() || line.starts_with('#') {
+        if let Some(url) = line.strip_prefix("# from ").filter(|url| torch::is_index(url)) {
+            if !places.extra.iter().any(|known| known == url) {
+                places.extra.push(url.to_owned());
+            }
+        } else if line.is_empty() || line.starts_with('#') {
         } else if let Some(url) = setting("--index-url") {
             places.index = Some(url);
         } else if let Some(url) = setting("--extra-index-url") {
@@ -227,7 +233,7 @@ pub(super) fn listing(pins: &[Pin]) -> BTreeMap<String, String> {
 mod tests {
     use super::*;
 
-    const RESOLVED: &str = "--index-url https://pypi.org/simple\n--extra-index-url https://h/simple\n\nidna==3.7 \\\n    --hash=sha256:bb \\\n    --hash=sha256:aa\n    # from https://pypi.org/simple\nclick==8.1\n-e ../lib\n./wheels/x-1-py3-none-any.whl\ny @ file:///w/y%201.whl\nz @ git+https://h/z@0123 ; sys_platform == 'win32'\n";
+    const RESOLVED: &str = "--index-url https://pypi.org/simple\n--extra-index-url https://h/simple\n\nidna==3.7 \\\n    --hash=sha256:bb \\\n    --hash=sha256:aa\n    # from https://pypi.org/simple\nclick==8.1\ntorch==2.5.1+cpu\n    # from https://download.pytorch.org/whl/cpu\n-e ../lib\n./wheels/x-1-py3-none-any.whl\ny @ file:///w/y%201.whl\nz @ git+https://h/z@0123 ; sys_platform == 'win32'\n";
 
     fn lock(text_of_resolver: &str) -> String {
         let (pins, places) = read(text_of_resolver, Path::new("/p/app"));
@@ -239,10 +245,12 @@ mod tests {
         insta::assert_snapshot!(lock(RESOLVED), @r"
         --index-url https://pypi.org/simple
         --extra-index-url https://h/simple
+        --extra-index-url https://download.pytorch.org/whl/cpu
         -e /p/lib
         /p/app/wheels/x-1-py3-none-any.whl
         click==8.1
         idna==3.7 --hash=sha256:aa --hash=sha256:bb
+        torch==2.5.1+cpu
         y @ file:///w/y%201.whl
         ");
     }

@@ -261,7 +261,7 @@ impl Resolver<'_> {
 pub(super) const PRERELEASES: &str = "--pre";
 
 /// How versions are chosen.
-const COMPILE: [&str; 10] = [
+const COMPILE: [&str; 11] = [
     "pip",
     "compile",
     "--quiet",
@@ -272,6 +272,7 @@ const COMPILE: [&str; 10] = [
     "--generate-hashes",
     "--emit-index-url",
     "--emit-find-links",
+    "--emit-index-annotation",
 ];
 
 /// How uv's own lock is read.

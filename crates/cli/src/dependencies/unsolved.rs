@@ -1,5 +1,7 @@
 //! What uv's words mean when it found no set of versions.
 
+use super::torch;
+
 /// What became of a resolution that failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Failure {
@@ -17,8 +19,6 @@ pub(super) enum Failure {
 /// Signs of an index that does not answer.
 const UNREACHABLE: [&str; 5] =
     ["Failed to fetch", "Request failed after", "error sending request", "tcp connect error", "dns error"];
-/// The host of torch for machines without a GPU.
-const TORCH_HOST: &str = "download.pytorch.org";
 
 /// Reads uv's words.
 pub(super) fn failure(words: &str) -> Failure {
@@ -26,7 +26,7 @@ pub(super) fn failure(words: &str) -> Failure {
         return Failure::Unsolvable { missing: missing(words) };
     }
     if UNREACHABLE.iter().any(|sign| words.contains(sign)) {
-        return Failure::Unreachable { of_torch: words.contains(TORCH_HOST) };
+        return Failure::Unreachable { of_torch: words.contains(torch::HOST) };
     }
     Failure::Other
 }
