@@ -85,6 +85,8 @@ pub(crate) struct Wanted {
     declared: Declared,
     platform: Platform,
     settings: Settings,
+    /// Whose settings these are.
+    folder: PathBuf,
     python: Option<(PathBuf, u8)>,
     cache_folder: Option<PathBuf>,
     upgrade: bool,
@@ -153,6 +155,7 @@ pub(crate) fn find(request: &Request<'_>) -> Result<Found, DependencyError> {
         declared,
         platform,
         settings: Settings::look(&folder),
+        folder,
         python: request.interpreter.map(|found| (found.path.clone(), found.minor)),
         cache_folder: request.cache_folder.map(Path::to_owned),
         upgrade: request.upgrade,
@@ -249,8 +252,8 @@ impl Wanted {
         &self.declared.source
     }
 
-    /// Where the declaration lies: paths in it are relative to it.
-    fn folder(&self) -> PathBuf {
+    /// What paths in the resolver's answer are relative to.
+    fn base(&self) -> PathBuf {
         match &self.declared.way {
             Way::Resolve(resolve) => resolve.folder.clone(),
             Way::ExportProject { .. } | Way::ExportScript { .. } | Way::Locked { .. } => PathBuf::from("/"),
@@ -309,6 +312,7 @@ impl Wanted {
             python: self.python.as_ref().map(|(path, _)| path.as_path()),
             platform: &self.platform,
             settings: &self.settings,
+            folder: &self.folder,
             source: &self.declared.source,
             upgrade: self.upgrade,
         };
@@ -323,7 +327,7 @@ impl Wanted {
         // again: they are written nowhere.
         let known = self.settings.credentials(&places);
         let comes_again = words.is_empty() && credentials.iter().all(|(url, _)| known.contains_key(url));
-        let archives = links::travelling(&mut places, &pins, &self.folder());
+        let archives = links::travelling(&mut places, &pins, &self.base());
         let local = pins.iter().filter_map(|pin| match &pin.origin {
             pin::Origin::Local { path, editable } => Some((path.clone(), *editable, local::state(path))),
             pin::Origin::Index { .. } | pin::Origin::Url { .. } => None,

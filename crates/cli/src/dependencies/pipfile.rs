@@ -8,6 +8,7 @@ use serde::Deserialize;
 use super::name::normalized;
 use super::pin::{Hashes, Origin, Pin, Places, local_path};
 use super::pylock::places;
+use super::torch;
 
 #[derive(Deserialize)]
 struct Lock {
@@ -43,15 +44,23 @@ struct Package {
     editable: bool,
 }
 
-/// The packages of a lock in `folder`. What is wrong with it, in a fragment.
-pub(super) fn read(text: &str, folder: &Path) -> Result<(Vec<Pin>, Places), String> {
+/// The packages of a lock in `folder`; without some of torch's, and what is for GPUs by its name: who asks for what is not
+/// written there. What is wrong with it, in a fragment.
+pub(super) fn read(
+    text: &str,
+    folder: &Path,
+    without: &BTreeSet<String>,
+) -> Result<(Vec<Pin>, Places), String> {
     let lock: Lock = serde_json::from_str(text).map_err(|error| error.to_string())?;
     let sources: BTreeSet<String> = lock.meta.sources.into_iter().map(|source| source.url).collect();
-    let pins = lock
+    let mut pins: Vec<Pin> = lock
         .default
         .into_iter()
         .map(|(name, package)| pin(&name, package, folder))
         .collect::<Result<_, _>>()?;
+    if !without.is_empty() {
+        pins.retain(|pin| !without.contains(&pin.name) && !torch::is_for_gpus(&pin.name));
+    }
     Ok((pins, places(sources)))
 }
 
@@ -93,7 +102,7 @@ mod tests {
             },
             "develop": {"pytest": {"version": "==8"}}
         }"#;
-        let (pins, places) = read(lock, Path::new("/p")).unwrap();
+        let (pins, places) = read(lock, Path::new("/p"), &BTreeSet::new()).unwrap();
         insta::assert_snapshot!(text(&wanted_on(pins, &Platform::of_workers(12)), &places), @r"
         --index-url https://pypi.org/simple
         -e /p

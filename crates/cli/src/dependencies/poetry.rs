@@ -64,13 +64,14 @@ struct Wish {
     extras: Vec<String>,
 }
 
-/// The packages of a lock that `project`, the text of the `pyproject.toml` beside it in `folder`, asks for. What is
-/// wrong with it, in a fragment.
+/// The packages of a lock that `project`, the text of the `pyproject.toml` beside it in `folder`, asks for; without some of
+/// them, and what only these ask for. What is wrong with it, in a fragment.
 pub(super) fn read(
     lock: &str,
     project: &str,
     folder: &Path,
     platform: &Platform,
+    without: &BTreeSet<String>,
 ) -> Result<(Vec<Pin>, Places), String> {
     let lock: Lock = toml::from_str(lock).map_err(|error| error.message().to_owned())?;
     let project: toml::Table = toml::from_str(project).map_err(|error| error.message().to_owned())?;
@@ -79,7 +80,7 @@ pub(super) fn read(
     let mut taken: BTreeMap<usize, Pin> = BTreeMap::new();
     let mut extra = BTreeSet::new();
     while let Some(wish) = waiting.pop_front() {
-        if !seen.insert(wish.clone()) {
+        if without.contains(&wish.name) || !seen.insert(wish.clone()) {
             continue;
         }
         let fits = |package: &Package| normalized(&package.name) == wish.name && is_for(package, platform);
@@ -291,8 +292,23 @@ mod tests {
     "#;
 
     fn check(project: &str) -> String {
-        let (pins, places) = read(LOCK, project, Path::new("/p/app"), &Platform::of_workers(12)).unwrap();
+        without(project, &[])
+    }
+
+    fn without(project: &str, names: &[&str]) -> String {
+        let names = names.iter().map(|name| (*name).to_owned()).collect();
+        let (pins, places) =
+            read(LOCK, project, Path::new("/p/app"), &Platform::of_workers(12), &names).unwrap();
         text(&pins, &places)
+    }
+
+    #[test]
+    fn what_only_a_package_that_is_left_out_asks_for_is_left_out_too() {
+        let project = "[tool.poetry]\npackage-mode = false\n[tool.poetry.dependencies]\npandas = {version = '^2', extras = ['excel']}\nnumpy = '*'\n";
+        insta::assert_snapshot!(without(project, &["pandas"]), @r"
+        --index-url https://pypi.org/simple
+        numpy==2.1.0 --hash=sha256:bb
+        ");
     }
 
     #[test]

@@ -1,12 +1,14 @@
 //! `pylock.toml` (PEP 751): of the user's, and as uv exports a project's or a script's lock.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use serde::Deserialize;
 
 use super::indexes::PUBLIC;
+use super::name::normalized;
 use super::pin::{Hashes, Origin, Pin, Places};
+use super::torch;
 
 #[derive(Deserialize)]
 struct PyLock {
@@ -26,6 +28,8 @@ struct Package {
     archive: Option<File>,
     directory: Option<Directory>,
     vcs: Option<Vcs>,
+    /// Not every tool writes them.
+    dependencies: Option<toml::Value>,
 }
 
 #[derive(Deserialize)]
@@ -34,7 +38,7 @@ struct File {
     path: Option<String>,
     subdirectory: Option<String>,
     #[serde(default)]
-    hashes: std::collections::BTreeMap<String, String>,
+    hashes: BTreeMap<String, String>,
 }
 
 #[derive(Deserialize)]
@@ -54,13 +58,40 @@ struct Vcs {
     subdirectory: Option<String>,
 }
 
-/// The packages of a lock whose relative paths start at `folder`. What is wrong with it, in a fragment.
-pub(super) fn read(text: &str, folder: &Path) -> Result<(Vec<Pin>, Places), String> {
-    let lock: PyLock = toml::from_str(text).map_err(|error| error.message().to_owned())?;
+/// The packages of a lock whose relative paths start at `folder`; without some of torch's, and what is for GPUs by its name
+/// and not known to be asked for by others. What is wrong with it, in a fragment.
+pub(super) fn read(
+    text: &str,
+    folder: &Path,
+    without: &BTreeSet<String>,
+) -> Result<(Vec<Pin>, Places), String> {
+    let mut lock: PyLock = toml::from_str(text).map_err(|error| error.message().to_owned())?;
+    if !without.is_empty() {
+        let left = left(&lock.packages, without);
+        lock.packages.retain(|package| left.contains(&normalized(&package.name)));
+    }
     let indexes: BTreeSet<String> =
         lock.packages.iter().filter_map(|package| package.index.clone()).collect();
     let pins = lock.packages.into_iter().map(|package| pin(package, folder)).collect::<Result<_, _>>()?;
     Ok((pins, places(indexes)))
+}
+
+/// Names of packages that are not left out, nor for GPUs, and of all that these ask for.
+fn left(packages: &[Package], without: &BTreeSet<String>) -> BTreeSet<String> {
+    let mut asked: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for package in packages {
+        let listed = package.dependencies.as_ref().and_then(toml::Value::as_array).into_iter().flatten();
+        let listed = listed.filter_map(|one| one.get("name")?.as_str()).map(normalized);
+        asked.entry(normalized(&package.name)).or_default().extend(listed);
+    }
+    let mut left = BTreeSet::new();
+    let mut waiting: Vec<String> = asked.keys().filter(|name| !torch::is_for_gpus(name)).cloned().collect();
+    while let Some(name) = waiting.pop() {
+        if !without.contains(&name) && left.insert(name.clone()) {
+            waiting.extend(asked.get(&name).into_iter().flatten().cloned());
+        }
+    }
+    left
 }
 
 /// The public index, where it is one of them, is asked last.
@@ -110,7 +141,7 @@ fn pin(package: Package, folder: &Path) -> Result<Pin, String> {
         let version = package.version.ok_or_else(|| format!("{} has no version", package.name))?;
         Origin::Index { version, hashes: hashes(package.wheels.iter().chain(&package.sdist)) }
     };
-    Ok(Pin { name: super::name::normalized(&package.name), origin, marker: package.marker })
+    Ok(Pin { name: normalized(&package.name), origin, marker: package.marker })
 }
 
 #[cfg(test)]
@@ -144,7 +175,7 @@ mod tests {
             name = "w"
             archive = { path = "w/w-1.whl", hashes = { sha256 = "cc" } }
         "#;
-        let (pins, places) = read(lock, Path::new("/p/app")).unwrap();
+        let (pins, places) = read(lock, Path::new("/p/app"), &BTreeSet::new()).unwrap();
         insta::assert_snapshot!(text(&wanted_on(pins, &Platform::of_workers(12)), &places), @r"
         --index-url https://pypi.org/simple
         --extra-index-url https://corp/simple
@@ -153,6 +184,24 @@ mod tests {
         w @ file:///p/app/w/w-1.whl
         z @ git+https://h/z@0123#subdirectory=py
         ");
-        insta::assert_snapshot!(read("packages = 3", Path::new("/")).unwrap_err(), @"invalid type: integer `3`, expected a sequence");
+        let slip = read("packages = 3", Path::new("/"), &BTreeSet::new()).unwrap_err();
+        insta::assert_snapshot!(slip, @"invalid type: integer `3`, expected a sequence");
+    }
+
+    #[test]
+    fn what_is_for_gpus_goes_with_torch_unless_something_else_asks_for_it() {
+        let check = |xgboost: &str| {
+            let names = ["torch", "nvidia-cudnn-cu12", "Nvidia_NCCL-cu12", "triton", "filelock"];
+            let package = |name: &str| format!("[[packages]]\nname = '{name}'\nversion = '1'\n");
+            let lock = names.map(package).concat() + &package("xgboost") + xgboost;
+            let (pins, _) = read(&lock, Path::new("/"), &["torch".to_owned()].into()).unwrap();
+            pins.into_iter().map(|pin| pin.name).collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(check(""), "filelock xgboost");
+        assert_eq!(
+            check("dependencies = [{ name = 'nvidia-nccl-cu12' }]"),
+            "nvidia-nccl-cu12 filelock xgboost"
+        );
+        assert_eq!(check("dependencies = ['written otherwise']"), "filelock xgboost");
     }
 }

@@ -1,6 +1,7 @@
 //! Runs uv. What it is given and what is made of its words is decided elsewhere; here it is started, and tried again
 //! where a version or an index that nobody insists on stood in its way.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
@@ -13,6 +14,7 @@ use super::marker::Platform;
 use super::pin::{self, Pin, Places};
 use super::pylock;
 use super::search::{Resolve, Way};
+use super::torch;
 use super::unsolved::{Failure, failure};
 
 /// A resolution takes at most this: some packages must be built to say what they need.
@@ -30,13 +32,15 @@ pub(super) struct Resolver<'a> {
     pub python: Option<&'a Path>,
     pub platform: &'a Platform,
     pub settings: &'a Settings,
+    /// Whose settings these are.
+    pub folder: &'a Path,
     /// Who declares the packages, for people.
     pub source: &'a str,
     pub upgrade: bool,
 }
 
 /// What came out.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Resolved {
     pub pins: Vec<Pin>,
     pub places: Places,
@@ -49,6 +53,13 @@ enum Ended {
     Badly { words: String },
 }
 
+/// What a lock has without some of its packages, and what only these ask for.
+enum Left<'a> {
+    Names(&'a BTreeSet<String>),
+    /// uv exports it with these words.
+    Export(&'a [&'a str]),
+}
+
 impl Resolver<'_> {
     pub(super) async fn resolve(&self, way: &Way) -> Result<Resolved, DependencyError> {
         match way {
@@ -59,7 +70,7 @@ impl Resolver<'_> {
             },
             Way::ExportProject { folder } => {
                 let folder = folder.to_string_lossy();
-                self.export(&["--project", &folder, "--frozen"]).await
+                self.exported(&["--project", &folder, "--frozen"]).await
             }
             Way::ExportScript { script } => {
                 let mut lock = script.as_os_str().to_owned();
@@ -67,12 +78,57 @@ impl Resolver<'_> {
                 let script = script.to_string_lossy();
                 let frozen = if Path::new(&lock).is_file() { Some("--frozen") } else { None };
                 let words: Vec<&str> = ["--script", &script].into_iter().chain(frozen).collect();
-                self.export(&words).await
+                self.exported(&words).await
             }
-            Way::Locked { pins, places } => {
-                Ok(Resolved { pins: pins.clone(), places: places.clone(), warnings: Vec::new() })
+            Way::Locked { pins, places, left } => {
+                let lock = Resolved { pins: pins.clone(), places: places.clone(), warnings: Vec::new() };
+                Ok(self.without_gpus(lock, Left::Names(left)).await)
             }
         }
+    }
+
+    /// uv's own lock, with torch for machines without a GPU.
+    async fn exported(&self, of: &[&str]) -> Result<Resolved, DependencyError> {
+        let lock = self.export(of).await?;
+        Ok(self.without_gpus(lock, Left::Export(of)).await)
+    }
+
+    /// A lock with torch for machines without a GPU, where that can be had.
+    async fn without_gpus(&self, mut lock: Resolved, left: Left<'_>) -> Resolved {
+        let members = torch::members(&lock.pins, self.platform);
+        if members.is_empty() {
+            return lock;
+        }
+        match self.torch_without_gpus(&lock, &members, left).await {
+            Ok((found, left)) => torch::exchanged(lock, &members, &left, found, self.platform),
+            Err(words) => {
+                lock.warnings.push(torch::kept_as_it_is(&members, &shortened(&words)));
+                lock
+            }
+        }
+    }
+
+    /// What torch without GPUs comes to, and what the lock has without torch; else uv's words.
+    async fn torch_without_gpus(
+        &self,
+        lock: &Resolved,
+        members: &[Pin],
+        left: Left<'_>,
+    ) -> Result<(Resolved, BTreeSet<String>), String> {
+        let asked = torch::question(lock, members, self.platform, self.folder);
+        // The versions are settled: every index may have them, as for the worker that installs them.
+        let more = [torch::BACKEND.as_slice(), &["--index-strategy", "unsafe-best-match"]].concat();
+        let found = self.compile_once(&asked, &[], &more).await.map_err(told)??;
+        let left = match left {
+            Left::Names(names) => names.clone(),
+            Left::Export(of) => {
+                let pruned = members.iter().flat_map(|pin| ["--prune", &pin.name]);
+                let words: Vec<&str> = of.iter().copied().chain(pruned).collect();
+                let left = self.export(&words).await.map_err(told)?;
+                torch::names(&pin::wanted_on(left.pins, self.platform))
+            }
+        };
+        Ok((found, left))
     }
 
     /// Resolves the versions of an environment: one that the index lacks becomes the nearest, and what its metadata
@@ -150,13 +206,12 @@ impl Resolver<'_> {
         asked: &Resolve,
         overrides: &[String],
     ) -> Result<Result<Resolved, String>, DependencyError> {
-        let resolved = self.compile_once(asked, overrides, &["--torch-backend", "cpu"]).await?;
+        let resolved = self.compile_once(asked, overrides, &torch::BACKEND).await?;
         match &resolved {
             Err(words) if failure(words) == (Failure::Unreachable { of_torch: true }) => {
                 let mut resolved = self.compile_once(asked, overrides, &[]).await?;
                 if let Ok(resolved) = &mut resolved {
-                    let warning = "the index of torch for machines without a GPU does not answer: the one of your index is taken, which is larger";
-                    resolved.warnings.push(warning.to_owned());
+                    resolved.warnings.push(torch::unanswered("your index"));
                 }
                 Ok(resolved)
             }
@@ -214,7 +269,7 @@ impl Resolver<'_> {
         let words: Vec<String> = EXPORT.iter().chain(of).map(|&word| word.to_owned()).collect();
         match self.start(&words, Path::new("/")).await? {
             Ended::Well(text) => {
-                let (pins, places) = pylock::read(&text, Path::new("/"))
+                let (pins, places) = pylock::read(&text, Path::new("/"), &BTreeSet::new())
                     .map_err(|problem| DependencyError::Resolver { words: problem })?;
                 Ok(Resolved { pins, places, warnings: Vec::new() })
             }
@@ -247,13 +302,30 @@ impl Resolver<'_> {
     fn failed(&self, words: String) -> DependencyError {
         let meaning = failure(&words);
         let source_of = self.source.to_owned();
-        let lines = words.lines().filter(|line| !line.trim().is_empty()).take(WORDS_LINES_MAX);
-        let words = lines.map(|line| line.trim_start_matches("error: ")).collect::<Vec<_>>().join("\n");
+        let words = shortened(&words);
         match meaning {
             Failure::Unreachable { .. } => DependencyError::Unreachable { source_of, words },
             Failure::Unsolvable { .. } => DependencyError::Unsolvable { source_of, words },
             Failure::Other => DependencyError::Resolver { words },
         }
+    }
+}
+
+/// As much of uv's words as a person is shown.
+fn shortened(words: &str) -> String {
+    let lines = words.lines().filter(|line| !line.trim().is_empty()).take(WORDS_LINES_MAX);
+    lines.map(|line| line.trim_start_matches("error: ")).collect::<Vec<_>>().join("\n")
+}
+
+/// Why uv did not answer, in its words where there are some.
+fn told(error: DependencyError) -> String {
+    match error {
+        DependencyError::Unsolvable { words, .. }
+        | DependencyError::Unreachable { words, .. }
+        | DependencyError::Resolver { words } => words,
+        DependencyError::Unreadable { .. }
+        | DependencyError::Malformed { .. }
+        | DependencyError::Unwritable { .. } => error.to_string(),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Finds who declares the packages of a script (DESIGN section 6), the first one that does, and brings it into the form
 //! that can be locked. Reads files and starts nothing.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -8,7 +9,7 @@ use serde::Deserialize;
 use super::error::DependencyError;
 use super::marker::Platform;
 use super::pin::{Pin, Places};
-use super::{conda, pipfile, poetry, pylock, read_text, requirements};
+use super::{conda, pipfile, poetry, pylock, read_text, requirements, torch};
 use crate::pins;
 
 /// How a lock comes about.
@@ -21,7 +22,12 @@ pub(super) enum Way {
     /// uv makes one for this script, which has settings for it.
     ExportScript { script: PathBuf },
     /// A lock of another tool has all versions.
-    Locked { pins: Vec<Pin>, places: Places },
+    Locked {
+        pins: Vec<Pin>,
+        places: Places,
+        /// What of it would be there without torch; empty where there is none.
+        left: BTreeSet<String>,
+    },
 }
 
 /// What the resolver is given.
@@ -196,6 +202,9 @@ struct Project {
     dependencies: Vec<String>,
 }
 
+/// Reads a lock without some of its packages. What is wrong with it, in a fragment.
+type Reader<'a> = dyn Fn(&BTreeSet<String>) -> Result<(Vec<Pin>, Places), String> + 'a;
+
 /// What one of the project's files declares; nothing when it is there for something else.
 fn project_file(
     file: &Path,
@@ -206,20 +215,26 @@ fn project_file(
     let malformed = |problem: String| DependencyError::Malformed { path: file.to_owned(), problem };
     let name = file.file_name().unwrap_or_default().to_string_lossy();
     let source = short(file, place);
-    let locked = |(pins, places)| Way::Locked { pins, places };
+    let locked = |read: &Reader<'_>| {
+        let (pins, places) = read(&BTreeSet::new()).map_err(malformed)?;
+        let exchanged = torch::names(&torch::members(&pins, platform));
+        let left = match exchanged.is_empty() {
+            true => BTreeSet::new(),
+            false => torch::names(&read(&exchanged).map_err(malformed)?.0),
+        };
+        Ok(declared(source.clone(), Way::Locked { pins, places, left }, Vec::new()))
+    };
     Ok(match &*name {
         // Without its project it says nothing.
         "uv.lock" if !folder.join("pyproject.toml").is_file() => None,
         "uv.lock" => Some(export(folder, file, place)?),
         "poetry.lock" => {
-            let project = read_text(&folder.join("pyproject.toml"))?;
-            let way =
-                poetry::read(&read_text(file)?, &project, folder, platform).map(locked).map_err(malformed)?;
-            Some(declared(source, way, Vec::new()))
+            let (lock, project) = (read_text(file)?, read_text(&folder.join("pyproject.toml"))?);
+            Some(locked(&|without| poetry::read(&lock, &project, folder, platform, without))?)
         }
         "Pipfile.lock" => {
-            let way = pipfile::read(&read_text(file)?, folder).map(locked).map_err(malformed)?;
-            Some(declared(source, way, Vec::new()))
+            let lock = read_text(file)?;
+            Some(locked(&|without| pipfile::read(&lock, folder, without))?)
         }
         "pyproject.toml" => of_pyproject(file, source, folder)?,
         "environment.yml" | "environment.yaml" => {
@@ -238,8 +253,8 @@ fn project_file(
             Some(declared).filter(|declared| !is_empty(&declared.way))
         }
         _ => {
-            let way = pylock::read(&read_text(file)?, folder).map(locked).map_err(malformed)?;
-            Some(declared(source, way, Vec::new()))
+            let lock = read_text(file)?;
+            Some(locked(&|without| pylock::read(&lock, folder, without))?)
         }
     })
 }

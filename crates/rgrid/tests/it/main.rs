@@ -35,6 +35,7 @@ mod server_grid;
 mod streams;
 mod thousands;
 mod tools;
+mod torch;
 // As the client's tests find it.
 #[path = "../../../cli/tests/it/uv.rs"]
 mod uv;
