@@ -211,7 +211,7 @@ impl Bought {
                     epoch = listed.epoch,
                     "a server without an order: reported and left alone, because the database was just restored"
                 );
-            } else if seen >= SIGHTINGS {
+            } else if seen >= SIGHTINGS || !guards::holds(&guards::TWO_SIGHTINGS) {
                 condemned.push(listed);
             }
         }

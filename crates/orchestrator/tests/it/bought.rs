@@ -383,6 +383,10 @@ async fn nobody_elses_server_is_touched_and_one_of_ours_without_an_order_is_dele
     .await;
     market.listings(4).await;
     let requests = market.stand.requests(0);
+    let before = requests.iter().take_while(|r| r.method != "DELETE");
+    let sightings =
+        before.filter(|r| r.path == "/servers" && r.query.iter().any(|q| q.0 == "label_selector"));
+    assert!(sightings.count() >= 2, "one listing alone condemns nothing");
     let deleted: HashSet<_> = requests.iter().filter(|r| r.method == "DELETE").map(|r| &r.path).collect();
     assert_eq!((market.stand.servers().len(), deleted.len()), (3, 1), "{deleted:?}");
     buyer.stop().await;

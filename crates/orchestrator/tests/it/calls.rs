@@ -3,8 +3,12 @@
 use std::io::Write as _;
 use std::time::Duration;
 
-use hetzner_sim::Request;
+use hetzner_sim::{Deed, Request};
+use rgrid_core::id::{IntentId, WorkerId};
+use rgrid_orchestrator::cloud::hetzner::{self, Hetzner};
+use rgrid_orchestrator::cloud::{Cloud as _, ServerWish, Target, Wish};
 use rgrid_orchestrator::{Period, Spending};
+use rgrid_store::servers::server_name;
 
 use crate::bought::{Market, TO_THE_EDGE};
 use crate::stage::{join_row, until};
@@ -67,4 +71,35 @@ async fn a_busy_hour_of_fifty_servers_leaves_most_calls_to_others() {
     )
     .unwrap();
     buyer.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn when_few_calls_are_left_servers_are_deleted_and_none_is_ordered() {
+    let market = Market::new().await;
+    let config = hetzner::Config { probe: Duration::from_secs(3600), ..market.provider_config(None) };
+    let provider = Hetzner::new(config).unwrap();
+    let worker = WorkerId::new(1, [1; 10]);
+    let wish = |nth: u8| {
+        let intent = IntentId::new(1, [nth; 10]);
+        let server = ServerWish {
+            intent,
+            name: server_name(intent),
+            machine_type: "cpx12".to_owned(),
+            location: "fsn1".to_owned(),
+        };
+        Wish { worker, join_token: "rgj_x".to_owned(), server: Some(server) }
+    };
+    let made = provider.create(&wish(1)).await.unwrap().unwrap();
+    // It is locked until it runs.
+    market.stand.step(Duration::from_secs(30));
+    // Others have used the calls of the project; the next answer tells it.
+    market.stand.happen(Deed::Drain { left: 500 }).unwrap();
+    provider.list(&[]).await.unwrap();
+    let asked = market.stand.requests(0).len();
+    let refused = provider.create(&wish(2)).await.unwrap_err().to_string();
+    assert!(refused.contains("too few calls are left"), "{refused}");
+    assert!(provider.list(&[]).await.is_err() && provider.catalog().await.is_err());
+    assert_eq!(market.stand.requests(0).len(), asked, "none of these was sent");
+    provider.delete(&Target { worker, server: Some(made.id), name: None }).await.unwrap();
+    assert!(market.stand.servers().is_empty());
 }

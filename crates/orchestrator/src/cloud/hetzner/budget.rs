@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::guards;
+
 /// Which calls go first when few are left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Priority {
@@ -85,7 +87,8 @@ impl Budget {
     /// A call that may be made now, and is counted; `None` when it may not.
     pub(super) fn take(&mut self, priority: Priority, now: Instant) -> Option<Call> {
         let expected = self.expected(now);
-        let reserve = self.limit * priority.reserve_percent() / 100;
+        let percent = if guards::holds(&guards::CALLS_RESERVED) { priority.reserve_percent() } else { 0 };
+        let reserve = self.limit * percent / 100;
         let probe = now.saturating_duration_since(self.at) >= self.probe;
         if expected <= reserve && !(expected > 0 && probe) {
             return None;
