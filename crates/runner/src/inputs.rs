@@ -14,6 +14,7 @@ use rgrid_core::submission::Sha256;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use crate::arriving::Arriving;
 use crate::blob_cache::{BlobCache, BlobKey, Incoming, Pins, Whole};
 use crate::retry::{self, Pauses};
 
@@ -67,6 +68,7 @@ pub(crate) async fn fetch(
     cache: &BlobCache,
     flights: &Flights,
     lease: &Lease,
+    arriving: &Arriving,
 ) -> Result<Pins, InputError> {
     let mut pins = cache.pins();
     let Ok(account) = lease.account_id.parse() else {
@@ -89,7 +91,8 @@ pub(crate) async fn fetch(
         .into_values()
         .map(|wanted| {
             let url = lease.urls.get(&wanted.key.sha256.to_string()).map(String::as_str);
-            one(client, cache, flights, url, wanted)
+            arriving.expect(wanted.size_bytes);
+            one(client, cache, flights, (url, arriving), wanted)
         })
         .collect();
     let fetched: Vec<Pins> = stream::iter(downloads).buffer_unordered(DOWNLOADS).try_collect().await?;
@@ -105,26 +108,28 @@ pub(crate) async fn fetch_blob(
     (key, size_bytes): (BlobKey, u64),
     url: &str,
 ) -> Result<Pins, InputError> {
-    one(client, cache, flights, Some(url), Wanted { key, size_bytes, path: "the packed environment" }).await
+    let wanted = Wanted { key, size_bytes, path: "the packed environment" };
+    one(client, cache, flights, (Some(url), &Arriving::default()), wanted).await
 }
 
 async fn one(
     client: &Client,
     cache: &BlobCache,
     flights: &Flights,
-    url: Option<&str>,
+    (url, arriving): (Option<&str>, &Arriving),
     wanted: Wanted<'_>,
 ) -> Result<Pins, InputError> {
     let flight = flights.of(wanted.key);
     let _alone = flight.lock().await;
     let mut pins = cache.pins();
     if pins.pin(wanted.key, wanted.size_bytes) {
+        arriving.come(wanted.size_bytes);
         return Ok(pins);
     }
     let missing = |corrupt| InputError::Missing { path: wanted.path.to_owned(), corrupt };
     let url = url.ok_or_else(|| missing(false))?;
     for _ in 0..CORRUPT_TRIES {
-        let whole = download(client, cache, url, &wanted).await?;
+        let whole = download(client, cache, (url, arriving), &wanted).await?;
         if whole.sha256 == wanted.key.sha256 && whole.size_bytes == wanted.size_bytes {
             cache.keep(wanted.key.account, whole, &mut pins)?;
             return Ok(pins);
@@ -138,7 +143,7 @@ async fn one(
 async fn download(
     client: &Client,
     cache: &BlobCache,
-    url: &str,
+    (url, arriving): (&str, &Arriving),
     wanted: &Wanted<'_>,
 ) -> Result<Whole, InputError> {
     let mut incoming = cache.incoming()?;
@@ -146,7 +151,7 @@ async fn download(
     let mut deadline = Instant::now() + limits::RUNNER_PATIENCE;
     loop {
         let before = incoming.size_bytes();
-        let (written, result) = piece(client, url, incoming).await?;
+        let (written, result) = piece(client, (url, arriving), incoming).await?;
         incoming = written;
         match result {
             Ok(()) => return Ok(incoming.finish()),
@@ -172,16 +177,20 @@ type Piece = (Incoming, Result<(), ClientError>);
 
 /// Reads one answer to its end, or to where it is cut. Writing and hashing have a thread of their own, so that a
 /// slow disk stalls nothing but this download.
-async fn piece(client: &Client, url: &str, mut incoming: Incoming) -> Result<Piece, InputError> {
+async fn piece(
+    client: &Client,
+    (url, arriving): (&str, &Arriving),
+    mut incoming: Incoming,
+) -> Result<Piece, InputError> {
     let from = incoming.size_bytes();
     let response = match within_silence(client.get_blob(url, from)).await {
         Ok(Ok(response)) => response,
         Ok(Err(error)) => return Ok((incoming, Err(error))),
         Err(()) => return Ok((incoming, Err(silent(client)))),
     };
-    let (pieces, mut arriving) = mpsc::channel::<bytes::Bytes>(PIECES_WAITING);
+    let (pieces, mut waiting) = mpsc::channel::<bytes::Bytes>(PIECES_WAITING);
     let writer = tokio::task::spawn_blocking(move || {
-        while let Some(bytes) = arriving.blocking_recv() {
+        while let Some(bytes) = waiting.blocking_recv() {
             incoming.write(&bytes)?;
         }
         Ok::<_, std::io::Error>(incoming)
@@ -190,6 +199,7 @@ async fn piece(client: &Client, url: &str, mut incoming: Incoming) -> Result<Pie
     let result = loop {
         match within_silence(body.next()).await {
             Ok(Some(Ok(bytes))) => {
+                arriving.come(bytes.len() as u64);
                 if pieces.send(bytes).await.is_err() {
                     // The writer is gone; its own error says why.
                     break Ok(());

@@ -16,6 +16,7 @@ use rgrid_core::runtime::{Runtime, SandboxKind};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
+use crate::arriving::Arriving;
 use crate::blob_cache::BlobCache;
 use crate::causes::chain;
 use crate::environments::build::BuildError;
@@ -262,7 +263,9 @@ async fn prepare(bench: &Arc<Bench>, lease: &Arc<Lease>, began: &Began) -> Resul
         }
     };
     let inputs = async {
-        inputs::fetch(&bench.client, &bench.cache, &bench.flights, lease).await.map_err(|error| match error {
+        let arriving = Arriving::default();
+        let fetching = inputs::fetch(&bench.client, &bench.cache, &bench.flights, lease, &arriving);
+        arriving.told(fetching, (bench, &began.attempt)).await.map_err(|error| match error {
             InputError::Missing { path, corrupt } => {
                 Ending::without_run(&Outcome::InputMissing { path, corrupt })
             }

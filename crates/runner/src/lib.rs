@@ -4,6 +4,7 @@
 //! only HTTP to the API; it holds no password of a database, no key of an object store and no cloud token.
 #![warn(missing_docs)]
 
+mod arriving;
 mod blob_cache;
 mod causes;
 mod command;

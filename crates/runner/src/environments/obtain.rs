@@ -37,6 +37,9 @@ const DAMAGED_MAX: u32 = 3;
 /// People are told at most this often what uv does.
 const PROGRESS_PERIOD: Duration = Duration::from_secs(1);
 
+/// What is told takes at most this.
+const SAY_PATIENCE: Duration = Duration::from_secs(5);
+
 /// What preparing needs to know of the attempt.
 pub(crate) struct Began {
     pub(crate) attempt: AttemptRef,
@@ -156,9 +159,14 @@ fn sentence(wanted: &DependenciesBody, line: Option<&str>) -> String {
 }
 
 /// Tells people why the script does not run yet. It is a courtesy: nothing hangs on it.
-async fn say(bench: &Bench, attempt: &AttemptRef, sentence: Option<String>) {
-    if let Err(error) = bench.client.preparing(attempt, &Preparing { sentence, image: None }).await {
-        tracing::debug!(error = &error as &dyn std::error::Error, "nobody hears what is prepared");
+pub(crate) async fn say(bench: &Bench, attempt: &AttemptRef, sentence: Option<String>) {
+    let body = Preparing { sentence, image: None };
+    match tokio::time::timeout(SAY_PATIENCE, bench.client.preparing(attempt, &body)).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => {
+            tracing::debug!(error = &error as &dyn std::error::Error, "nobody hears what is prepared");
+        }
+        Err(_) => tracing::debug!("nobody hears what is prepared in time"),
     }
 }
 

@@ -1,5 +1,6 @@
 //! Whole lives of attempts: submitted to a real server, run by a real runner in its sandbox.
 
+use rgrid_api::executions::Execution;
 use rgrid_api::logs::{Stream, WriteStdin};
 use rgrid_api::outcome::{CancelledByBody, OutcomeBody};
 
@@ -267,4 +268,21 @@ fn a_second_runner_in_the_same_folder_is_refused() {
         assert!(matches!(error, rgrid_runner::Error::FolderInUse { .. }), "{error}");
         grid.stop().await;
     });
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn people_see_how_much_of_large_files_has_come_to_the_worker() {
+    let grid = Grid::of_workers().await;
+    let script = grid.script("print('runs')").file(&format!("{PROJECT}/large.bin"), &[7; 8 << 20]);
+    grid.wire.hold_answers_after(1 << 20);
+    let id = grid.submit(&script).await;
+    let said = |execution: &Execution| execution.waiting.clone().unwrap_or_default();
+    let arriving = |execution: &Execution| said(execution).starts_with("its files are brought");
+    let sentence = said(&grid.until(&id, arriving).await);
+    let come = sentence.strip_prefix("its files are brought to the worker first: ").unwrap();
+    assert_eq!(come, "1M of 8M; then it starts");
+    grid.wire.hold_answers_after(u64::MAX);
+    grid.printed(&id, "runs").await;
+    assert_eq!(said(&grid.end(&id).await), "");
+    grid.stop().await;
 }

@@ -55,6 +55,8 @@ pub(crate) struct Wire {
     whole: watch::Sender<bool>,
     /// So many uploads are refused, as by an object store whose signed addresses are over.
     refusals: Arc<AtomicU32>,
+    /// Bytes of answers that go through a connection; the rest waits.
+    answers_max: watch::Sender<u64>,
 }
 
 /// A script and all that goes with it.
@@ -339,22 +341,25 @@ impl Wire {
         let mut heard = whole.subscribe();
         let refusals = Arc::new(AtomicU32::new(0));
         let refusing = Arc::clone(&refusals);
+        let answers_max = watch::Sender::new(u64::MAX);
+        let answering = answers_max.subscribe();
         tokio::spawn(async move {
             while let Ok((mut near, _)) = listener.accept().await {
                 if !*heard.borrow_and_update() {
                     continue;
                 }
                 let (server, mut heard, refusals) = (server.clone(), heard.clone(), Arc::clone(&refusing));
+                let answers_max = answering.clone();
                 tokio::spawn(async move {
                     let Ok(mut far) = TcpStream::connect(server).await else { return };
                     tokio::select! {
-                        _ = carry(&mut near, &mut far, &refusals) => {}
+                        _ = carry(&mut near, &mut far, &refusals, answers_max) => {}
                         _ = heard.wait_for(|whole| !whole) => {}
                     }
                 });
             }
         });
-        Self { url, whole, refusals }
+        Self { url, whole, refusals, answers_max }
     }
 
     /// Refuses the next `number` uploads.
@@ -365,6 +370,11 @@ impl Wire {
     /// Uploads that are still to be refused.
     pub(crate) fn refusals_left(&self) -> u32 {
         self.refusals.load(Ordering::Relaxed)
+    }
+
+    /// Lets so many bytes of answers through each connection, from its start.
+    pub(crate) fn hold_answers_after(&self, bytes: u64) {
+        self.answers_max.send_replace(bytes);
     }
 
     /// Cuts every connection, and every new one, until it is mended.
@@ -381,8 +391,14 @@ impl Wire {
 const REFUSAL: &[u8] = b"HTTP/1.1 403 Forbidden\r\ncontent-type: application/xml\r\ncontent-length: 63\r\n\
     connection: close\r\n\r\n<Error><Code>AccessDenied</Code><Message>over</Message></Error>";
 
-async fn carry(near: &mut TcpStream, far: &mut TcpStream, refusals: &AtomicU32) -> std::io::Result<()> {
+async fn carry(
+    near: &mut TcpStream,
+    far: &mut TcpStream,
+    refusals: &AtomicU32,
+    mut answers_max: watch::Receiver<u64>,
+) -> std::io::Result<()> {
     let (mut asked, mut answered) = (vec![0; 64 << 10], vec![0; 64 << 10]);
+    let mut passed = 0;
     loop {
         tokio::select! {
             read = near.read(&mut asked) => {
@@ -403,7 +419,11 @@ async fn carry(near: &mut TcpStream, far: &mut TcpStream, refusals: &AtomicU32) 
                 if bytes.is_empty() {
                     return Ok(());
                 }
+                if answers_max.wait_for(|max| passed < *max).await.is_err() {
+                    return Ok(());
+                }
                 near.write_all(bytes).await?;
+                passed += bytes.len() as u64;
             }
         }
     }
