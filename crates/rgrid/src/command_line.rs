@@ -140,8 +140,8 @@ impl RunnerArgs {
 #[derive(Debug, Args)]
 pub(crate) struct SimulateArgs {
     /// Jobs in the Standard Workload Format, plain or gzipped; a job of n processors is min(n, 8) executions of one CPU
-    #[arg(long, value_name = "FILE")]
-    pub(crate) trace: PathBuf,
+    #[arg(long, value_name = "FILE", required_unless_present = "seed")]
+    pub(crate) trace: Option<PathBuf>,
     /// Whose servers and executions are drawn and told as JSON: hour-edge, earlier or keep-alive; all are compared
     #[arg(long, default_value = "hour-edge")]
     policy: Policy,
@@ -160,9 +160,10 @@ pub(crate) struct SimulateArgs {
     /// From the order of a server to its first execution
     #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=86_400))]
     boot: u32,
-    /// Of random numbers; a trace alone needs none
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    seed: u64,
+    /// Without --trace: play the trace that is drawn from these random numbers, the same one each time; a trace that is
+    /// given needs none
+    #[arg(long, value_name = "N")]
+    pub(crate) seed: Option<u64>,
     /// Draw servers and executions over time into this file
     #[arg(long, value_name = "FILE")]
     pub(crate) svg: Option<PathBuf>,
@@ -178,7 +179,6 @@ impl SimulateArgs {
             cpus_per_worker: self.cpus_per_worker,
             price: self.price,
             boot: Duration::from_secs(self.boot.into()),
-            seed: self.seed,
         }
     }
 }

@@ -65,8 +65,6 @@ pub struct Setup {
     pub price: Price,
     /// From the order to the first execution.
     pub boot: Duration,
-    /// Of the random numbers; a run of a trace draws none yet.
-    pub seed: u64,
 }
 
 impl Default for Setup {
@@ -79,7 +77,6 @@ impl Default for Setup {
             cpus_per_worker: 2,
             price: Price::from_micros(31_200),
             boot: limits::SERVER_BOOT,
-            seed: 1,
         }
     }
 }

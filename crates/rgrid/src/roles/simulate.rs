@@ -7,6 +7,8 @@ use anyhow::Context as _;
 use rgrid_sim::report::{Run, work_bound};
 use rgrid_sim::setup::{Policy, Setup};
 use rgrid_sim::table::Row;
+use rgrid_sim::trace::Job;
+use rgrid_sim::workload::synthetic;
 use rgrid_sim::{json, svg, table, trace};
 
 use crate::command_line::SimulateArgs;
@@ -18,10 +20,20 @@ pub(crate) fn run(args: &SimulateArgs, as_json: bool) -> ExitCode {
     }
 }
 
-fn simulate(args: &SimulateArgs, as_json: bool) -> anyhow::Result<()> {
-    let shown = args.trace.display();
-    let bytes = std::fs::read(&args.trace).with_context(|| format!("{shown} cannot be read"))?;
+/// The jobs that are played, and what they are called.
+fn jobs(args: &SimulateArgs) -> anyhow::Result<(String, Vec<Job>)> {
+    let Some(file) = &args.trace else {
+        let seed = args.seed.context("neither a trace nor a seed is given")?;
+        return Ok((format!("seed {seed}"), synthetic(seed)));
+    };
+    let shown = file.display().to_string();
+    let bytes = std::fs::read(file).with_context(|| format!("{shown} cannot be read"))?;
     let jobs = trace::read(&bytes).with_context(|| format!("{shown} cannot be used"))?;
+    Ok((shown, jobs))
+}
+
+fn simulate(args: &SimulateArgs, as_json: bool) -> anyhow::Result<()> {
+    let (shown, jobs) = jobs(args)?;
     let executions = trace::executions(&jobs);
     let setup = args.setup();
     let bound = work_bound(&executions, setup.cpus_per_worker, setup.price);

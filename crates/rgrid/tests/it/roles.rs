@@ -123,6 +123,11 @@ fn what_a_simulation_says_can_be_computed_again_from_its_json() {
         ["hour-edge", "earlier", "keep-alive", "work bound"].iter().all(|row| table.contains(row)),
         "{table}"
     );
+    let seeded = |seed| text(&rgrid(&["simulate", "--seed", seed]).output().unwrap().stdout);
+    let drawn = seeded("4");
+    assert!(drawn.contains(" executions; 2 CPUs and EUR 0.0312") && drawn.contains("work bound"), "{drawn}");
+    assert_eq!(drawn, seeded("4"));
+    assert_ne!(drawn, seeded("8"));
     let missing = rgrid(&["simulate", "--trace", "/nonexistent.swf"]).output().unwrap();
     assert!(text(&missing.stderr).contains("/nonexistent.swf cannot be read"), "{}", text(&missing.stderr));
 }
