@@ -19,6 +19,9 @@ use crate::guards;
 
 /// Between two looks.
 const PERIOD: Duration = Duration::from_millis(100);
+/// The closer look at a job's processes, the biggest first, ends after this: a process that is making another one, and
+/// waits for the CPU meanwhile, lets nobody see its pages.
+const CLOSER_LOOK_MAX: Duration = Duration::from_secs(1);
 /// Memory that is kept free on the machine: below it the biggest watched job is ended before the kernel chooses.
 const MEMORY_RESERVE_BYTES: u64 = 128 << 20;
 /// Disk that is kept free, likewise.
@@ -114,7 +117,7 @@ impl Watch {
             let memory = match cgroup {
                 Some(cgroup) if cgroup.oom_kills() > 0 => return Exceeded::Memory,
                 Some(_) => 0,
-                None => self.memory_bytes(),
+                None => self.memory_bytes().await,
             };
             if memory > self.limits.memory_bytes && guards::holds(&guards::MEMORY_LIMIT) {
                 return Exceeded::Memory;
@@ -142,18 +145,12 @@ impl Watch {
         }
     }
 
-    /// Memory of the whole tree: shared pages by halves, as it were (PSS), and what lies in `/dev/shm`.
-    fn memory_bytes(&self) -> u64 {
+    /// Memory of the whole tree. A thread of its own looks: at a thousand processes that fight for the CPU it takes
+    /// seconds, in which this runner has other jobs to look after, and its leases to keep.
+    async fn memory_bytes(&self) -> u64 {
         let Some(first) = self.first else { return 0 };
-        let tree = processes_below(first);
-        let shared = used_bytes(Path::new(&format!("/proc/{first}/root/dev/shm")));
-        let resident: u64 = tree.iter().filter_map(|pid| resident_bytes(*pid)).sum();
-        let mut used = resident + shared;
-        // Resident counts shared pages each time: only when that is too much is it worth a closer look.
-        if used > self.limits.memory_bytes {
-            let exactly = |pid: &i32| proportional_bytes(*pid).or_else(|| resident_bytes(*pid));
-            used = tree.iter().filter_map(exactly).sum::<u64>() + shared;
-        }
+        let limit = self.limits.memory_bytes;
+        let used = tokio::task::spawn_blocking(move || tree_bytes(first, limit)).await.unwrap_or(0);
         self.peak.fetch_max(used, Ordering::Relaxed);
         used
     }
@@ -245,6 +242,23 @@ fn processes_below(first: Pid) -> Vec<i32> {
         }
     }
     found
+}
+
+/// Memory of a process and of all below it: shared pages by halves, as it were (PSS), where that makes the difference of
+/// being below `limit`; and what lies in `/dev/shm`.
+fn tree_bytes(first: Pid, limit: u64) -> u64 {
+    let shared = used_bytes(Path::new(&format!("/proc/{first}/root/dev/shm")));
+    let tree = processes_below(first);
+    let mut resident: Vec<_> = tree.into_iter().filter_map(|pid| Some((resident_bytes(pid)?, pid))).collect();
+    let used = resident.iter().map(|(bytes, _)| bytes).sum::<u64>() + shared;
+    // Resident counts shared pages each time: only when that is too much is it worth a closer look.
+    if used <= limit {
+        return used;
+    }
+    resident.sort_unstable_by(|one, other| other.cmp(one));
+    let begun = Instant::now();
+    let in_time = resident.into_iter().take_while(|_| begun.elapsed() < CLOSER_LOOK_MAX);
+    in_time.map(|(bytes, pid)| proportional_bytes(pid).unwrap_or(bytes)).sum::<u64>() + shared
 }
 
 fn resident_bytes(pid: i32) -> Option<u64> {
