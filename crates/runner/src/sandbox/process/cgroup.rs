@@ -5,6 +5,7 @@
 use std::fs::{self, File, TryLockError};
 use std::io;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -63,15 +64,25 @@ pub(super) enum Groups {
 impl Cgroups {
     /// Makes the runner's groups, and removes what a killed runner left in them.
     pub(super) fn make(name: &str) -> Groups {
-        let Some(mut made) = Self::find_all(name) else { return Groups::None };
-        let Some(first) = made.hierarchies.first() else { return Groups::None };
-        match File::open(&first.folder).map(|folder| (folder.try_lock(), folder)) {
-            Ok((Err(TryLockError::WouldBlock), _)) => return Groups::Taken,
-            Ok((Ok(()), folder)) => made._lock = Some(folder),
-            // Without locks there: as it was made.
-            Ok((Err(TryLockError::Error(_)), _)) | Err(_) => {}
-        }
         let deadline = Instant::now() + REMOVE_DEADLINE;
+        let made = loop {
+            let Some(mut made) = Self::find_all(name) else { return Groups::None };
+            let Some(first) = made.hierarchies.first() else { return Groups::None };
+            let opened = File::open(&first.folder).map(|folder| (folder.try_lock(), folder));
+            match opened {
+                Ok((Err(TryLockError::WouldBlock), _)) => return Groups::Taken,
+                // Their last holder may have removed them between our finding and our locking.
+                Ok((Ok(()), folder)) if is_at(&folder, &first.folder) => {
+                    made._lock = Some(folder);
+                    break made;
+                }
+                Ok((Ok(()), _)) if Instant::now() < deadline => {}
+                Err(error) if error.kind() == io::ErrorKind::NotFound && Instant::now() < deadline => {}
+                Ok((Ok(()), _)) => return Groups::Taken,
+                // Without locks there: as it was made.
+                Ok((Err(TryLockError::Error(_)), _)) | Err(_) => break made,
+            }
+        };
         while !made.sweep() && Instant::now() < deadline {
             std::thread::sleep(REMOVE_PERIOD);
         }
@@ -117,12 +128,20 @@ impl Cgroups {
         gone
     }
 
-    /// Removes the runner's groups; jobs' must be gone.
+    /// Removes the runner's groups; jobs' must be gone. The first, which has the lock, goes last: who finds it gone finds
+    /// none of them half-way.
     pub(super) fn remove(&self) {
-        for hierarchy in &self.hierarchies {
+        for hierarchy in self.hierarchies.iter().rev() {
             let _ = fs::remove_dir(&hierarchy.folder); // at the latest the next start sweeps it
         }
     }
+}
+
+/// True when the path leads to this very folder.
+fn is_at(opened: &File, path: &Path) -> bool {
+    let ours = opened.metadata().map(|found| (found.dev(), found.ino()));
+    let there = fs::metadata(path).map(|found| (found.dev(), found.ino()));
+    matches!((ours, there), (Ok(ours), Ok(there)) if ours == there)
 }
 
 /// Finds the hierarchy of a controller and makes the runner's group there: below its own group, else at the top.
@@ -352,4 +371,37 @@ fn number(file: &Path) -> Option<u64> {
 fn field(file: &Path, name: &str) -> Option<u64> {
     let text = fs::read_to_string(file).ok()?;
     text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.trim().parse().ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use super::*;
+
+    #[test]
+    fn runners_that_come_and_go_never_have_the_same_groups_at_once() {
+        const RUNNERS: u32 = 4;
+        const ROUNDS: u32 = 200;
+        let name = format!("rgrid-test-{}", std::process::id());
+        let (holders, had) = (AtomicU32::new(0), AtomicU32::new(0));
+        let come_and_go = || {
+            for round in 0..ROUNDS {
+                let Groups::Ours(groups) = Cgroups::make(&name) else { continue };
+                if groups._lock.is_none() {
+                    return;
+                }
+                assert_eq!(holders.fetch_add(1, Ordering::SeqCst), 0, "somebody else has them");
+                let there = groups.hierarchies.iter().all(|hierarchy| hierarchy.folder.is_dir());
+                assert!(there, "in round {round} one of them is gone");
+                had.fetch_add(1, Ordering::SeqCst);
+                holders.fetch_sub(1, Ordering::SeqCst);
+                groups.remove();
+            }
+        };
+        std::thread::scope(|scope| (0..RUNNERS).for_each(|_| drop(scope.spawn(come_and_go))));
+        // Where no groups can be made there is nothing to share.
+        let can = matches!(Cgroups::make(&name), Groups::Ours(groups) if { groups.remove(); true });
+        assert_eq!(had.into_inner() > 0, can);
+    }
 }

@@ -1,11 +1,14 @@
 //! The number of this runner among all that run on this machine, and what a killed one left behind.
 //!
 //! Names of interfaces and groups, user numbers and addresses follow from it, so two runners never share any. It is
-//! held by a file lock: when a runner is killed the kernel gives its number back, and whoever starts next cleans up.
+//! held by a file lock: when a runner is killed the kernel gives its number back, and whoever starts next cleans up. A
+//! runner of root in a container that shares the network and not the file sees it by a socket's name.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
+use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::fs::MetadataExt;
+use std::os::unix::net::{SocketAddr, UnixListener};
 use std::path::{Path, PathBuf};
 
 use super::super::SandboxError;
@@ -28,6 +31,8 @@ pub(in super::super) struct Instance {
     root: bool,
     path: PathBuf,
     _lock: File,
+    /// Of root's: nobody else in this network has its name.
+    _name: Option<UnixListener>,
 }
 
 /// What was found under a number.
@@ -83,9 +88,14 @@ impl Instance {
             // Its last holder may have removed it between our opening and our locking.
             if fs::metadata(&path).is_ok_and(|now| now.ino() == file.metadata().map_or(0, |ours| ours.ino()))
             {
+                let name = match root.then(|| name_in_network(number)).transpose() {
+                    Ok(name) => name,
+                    Err(error) if error.kind() == io::ErrorKind::AddrInUse => return Ok(Found::Taken),
+                    Err(error) => return Err(error),
+                };
                 let mut holder = String::new();
                 file.read_to_string(&mut holder)?;
-                let instance = Self { number, root, path, _lock: file };
+                let instance = Self { number, root, path, _lock: file, _name: name };
                 return Ok(match holder.as_str() {
                     "" => Found::Free(instance),
                     holder if holder == network => Found::Stale(instance),
@@ -126,6 +136,11 @@ impl Instance {
     }
 }
 
+/// Takes the name of a number in this network namespace, for as long as the socket is there. Nobody is heard on it.
+fn name_in_network(number: u32) -> io::Result<UnixListener> {
+    UnixListener::bind_addr(&SocketAddr::from_abstract_name(format!("rgrid-runner-{number}"))?)
+}
+
 /// Names the network namespace of this thread.
 fn network_namespace() -> String {
     fs::read_link("/proc/thread-self/ns/net")
@@ -142,4 +157,22 @@ fn is_mapped(uid: u32) -> bool {
             _ => false,
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_is_taken_where_its_name_is_whatever_file_its_holder_has() {
+        let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+        let (network, number) = (network_namespace(), INSTANCES_MAX + std::process::id());
+        let look = |folder: &tempfile::TempDir| {
+            Instance::look(number, true, folder.path().join("runner.lock"), &network).unwrap()
+        };
+        let Found::Free(held) = look(&folders[0]) else { panic!("nobody has it") };
+        assert!(matches!(look(&folders[1]), Found::Taken));
+        drop(held);
+        assert!(matches!(look(&folders[1]), Found::Free(_)));
+    }
 }
