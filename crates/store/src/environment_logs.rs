@@ -4,6 +4,7 @@
 use rgrid_core::environment::{EnvironmentOrigin, HasLog, Known};
 use rgrid_core::id::{AccountId, ExecutionId};
 use rgrid_core::limits::ENVIRONMENT_LOG_BYTES_MAX;
+use sha2::{Digest as _, Sha256};
 use sqlx::Row;
 
 use crate::attempts::AttemptAuth;
@@ -35,6 +36,7 @@ impl Store {
         .bind(a.worker_id.to_string())
         .bind(origin.as_str())
         .bind(log)
+        .bind(log.map(|log| Sha256::digest(log).to_vec()))
         .execute(self.pool())
         .await?
         .rows_affected();

@@ -18,6 +18,8 @@ use crate::{Result, Store, guards};
 
 /// Uploads that nobody touched for this long go.
 pub const UPLOAD_KEPT: Duration = Duration::from_secs(24 * 3600);
+/// What was said during a build stays so long without an attempt that has it: the next one may come soon.
+const ENVIRONMENT_LOG_KEPT: Duration = Duration::from_secs(24 * 3600);
 /// What a note of use may be behind, and time for who was told that a blob is there to name it.
 const RECENTLY_USED: Duration = Duration::from_secs(TOUCH_PERIOD.as_secs() * 2);
 /// Rows of one transaction: none of them takes long.
@@ -67,6 +69,10 @@ impl Store {
         let executions = self.delete_expired_executions(retention, None).await?;
         sqlx::query(include_str!("../queries/retention/stdin.sql")).execute(self.pool()).await?;
         self.expire_environments(retention).await?;
+        sqlx::query(include_str!("../queries/retention/environment_logs.sql"))
+            .bind(interval(ENVIRONMENT_LOG_KEPT))
+            .execute(self.pool())
+            .await?;
         let (blobs, blob_bytes, _) = self.delete_unused(Unused::ByAnybody(retention, None), u64::MAX).await?;
         let mut uploads = 0;
         for _ in 0..ROUND_BATCHES {

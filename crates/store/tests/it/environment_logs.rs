@@ -68,7 +68,8 @@ async fn an_attempt_that_is_not_current_tells_nothing() {
     assert!(matches!(late, Err(Error::NotCurrent)), "{late:?}");
     let told = (Installation::Told(KEPT, HasLog::Yes), Some(b"second".to_vec()));
     assert_eq!(stage.installation(second.execution_id).await, told);
-    assert_eq!(stage.count("select count(*) from environment_logs where log = 'first'").await, 1);
+    assert_eq!(stage.count("select count(*) from environment_log_texts where log = 'first'").await, 1);
+    assert_eq!(stage.count("select count(*) from environment_log_texts where log = 'late'").await, 0);
 }
 
 #[tokio::test]
@@ -89,9 +90,21 @@ async fn a_log_of_the_largest_size_is_taken_and_one_byte_more_is_not() {
     let refused =
         stage.store.tell_environment_log(&a, BUILT, Some(&[b'x'; ENVIRONMENT_LOG_BYTES_MAX + 1])).await;
     assert!(matches!(refused, Err(Error::TooLarge { .. })), "{refused:?}");
-    let held =
-        sqlx::query("update environment_logs set log = log || 'x'").execute(&mut stage.sql().await).await;
+    let held = sqlx::query("update environment_log_texts set log = log || 'x'")
+        .execute(&mut stage.sql().await)
+        .await;
     assert!(held.is_err(), "the database holds no more either");
+}
+
+#[tokio::test]
+async fn what_many_attempts_tell_alike_is_kept_once_for_their_account() {
+    let stage = Stage::new().await;
+    for _ in 0..3 {
+        let a = stage.running(false).await;
+        stage.tell(&a, KEPT, b"Installed").await;
+    }
+    assert_eq!(stage.count("select count(*) from environment_logs").await, 3);
+    assert_eq!(stage.count("select count(*) from environment_log_texts").await, 1);
 }
 
 #[tokio::test]
@@ -99,10 +112,13 @@ async fn logs_of_environments_go_with_their_execution() {
     let stage = Stage::new().await;
     let a = stage.running(false).await;
     stage.tell(&a, BUILT, b"Installed").await;
+    stage.execute("update environment_log_texts set told_at = now() - interval '32 days'").await;
     stage.end_execution(a.execution_id, 29).await;
     assert_eq!(stage.collect().await.executions, 0);
     assert_eq!(stage.count("select count(*) from environment_logs").await, 1);
+    assert_eq!(stage.count("select count(*) from environment_log_texts").await, 1);
     stage.end_execution(a.execution_id, 31).await;
     assert_eq!(stage.collect().await.executions, 1);
     assert_eq!(stage.count("select count(*) from environment_logs").await, 0);
+    assert_eq!(stage.count("select count(*) from environment_log_texts").await, 0);
 }

@@ -32,10 +32,12 @@ async fn a_version_between_those_that_a_grid_has_is_applied_there_too() {
     let database = testing::database().await;
     let store = database.store();
     let mut connection = PgConnection::connect(&database.url).await.unwrap();
-    sqlx::raw_sql("drop table environment_logs; delete from _sqlx_migrations where version = 17")
-        .execute(&mut connection)
-        .await
-        .unwrap();
+    sqlx::raw_sql(
+        "drop table environment_logs, environment_log_texts; delete from _sqlx_migrations where version = 17",
+    )
+    .execute(&mut connection)
+    .await
+    .unwrap();
     assert_eq!(store.migrations_missing().await.unwrap(), [17]);
     assert_eq!(store.migrate().await.unwrap(), [17]);
 }

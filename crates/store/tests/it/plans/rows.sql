@@ -68,7 +68,11 @@ select id, account_id, sha256(id::bytea), 1, 1, id, created_at, case when status
 insert into upload_parts (upload_id, number) select id, 1 from uploads;
 insert into discarded_objects (object_key, delete_after)
 select 'gone ' || n, now() + interval '1 second' * (n - 1000) from generate_series(1, 10000) n;
-insert into environment_logs (execution_id, attempt, origin, log) select execution_id, number, 'kept', 'x' from attempts;
+insert into environment_log_texts (account_id, sha256, log, told_at)
+select 'acct_' || lpad((1 + n % 2000)::text, 26, '0'), sha256((n / 2000)::text::bytea), 'x', now() - n * interval '1 minute'
+from generate_series(0, 19999) n;
+insert into environment_logs (execution_id, attempt, origin, account_id, log_sha256)
+select a.execution_id, a.number, 'kept', e.account_id, sha256('1') from attempts a join executions e on e.id = a.execution_id;
 insert into attempt_logs (execution_id, attempt) select execution_id, number from attempts;
 insert into log_chunks (execution_id, attempt, stream, start_byte, end_byte, seq, bytes, at)
 select execution_id, number, 'stdout', n, n + 1, n, 'x', now() from attempts cross join generate_series(0, 1) n;
