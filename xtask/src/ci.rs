@@ -1,6 +1,9 @@
 //! What must be green, in the order in which a failure is cheapest.
 
-use anyhow::Result;
+use std::io::Write as _;
+use std::process::Output;
+
+use anyhow::{Context as _, Result, ensure};
 
 use crate::{cargo, prerequisites, run, tidy};
 
@@ -21,6 +24,9 @@ const ALONE: [&str; 2] = [
     "hostile::a_flood_of_log_loses_its_middle_and_harms_nobody",
 ];
 
+/// Tests that wait for most of their time, and for minutes: they run beside all others.
+const BESIDE: &str = "misfortunes::";
+
 /// All tests. `rest` goes to `cargo test` unchanged.
 pub(crate) fn test(rest: &[String]) -> Result<()> {
     prerequisites::ensure()?;
@@ -32,18 +38,39 @@ pub(crate) fn test(rest: &[String]) -> Result<()> {
     if !rest.is_empty() {
         return run(tests().args(rest));
     }
-    let beside = run(tests().arg("--").args(ALONE.iter().flat_map(|name| ["--skip", name])));
+    // Built first: two at once would each wait for the other's build.
+    run(tests().arg("--no-run"))?;
+    let mut beside = tests();
+    beside.args(["--test", "it", "--", BESIDE]);
+    let beside = std::thread::spawn(move || beside.output());
+    let skipped = ALONE.into_iter().chain([BESIDE]).flat_map(|name| ["--skip", name]);
+    let most = run(tests().arg("--").args(skipped));
+    let beside = finished(beside.join());
     // The same packages again, or features would be others and much would be built anew.
     let alone = run(tests().args(["--test", "it", "--", "--exact", "--test-threads", "1"]).args(ALONE));
-    beside.and(alone)
+    most.and(beside).and(alone)
+}
+
+/// Prints what was printed beside; an error when a test failed there.
+fn finished(beside: std::thread::Result<std::io::Result<Output>>) -> Result<()> {
+    let beside = beside.map_err(|_| anyhow::anyhow!("nobody waited for {BESIDE}"))?;
+    let beside = beside.with_context(|| format!("start {BESIDE}"))?;
+    eprintln!("$ cargo test {BESIDE}, beside the others");
+    std::io::stdout().write_all(&beside.stdout)?;
+    std::io::stderr().write_all(&beside.stderr)?;
+    ensure!(beside.status.success(), "{BESIDE} ended with {}", beside.status);
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
-    use super::ALONE;
+    use super::{ALONE, BESIDE};
 
     #[test]
-    fn what_runs_alone_is_there() {
+    fn what_runs_alone_or_beside_is_there() {
+        let module = BESIDE.trim_end_matches("::");
+        let tests = crate::root().join("crates/orchestrator/tests/it").join(module);
+        assert!(tests.join("mod.rs").is_file(), "{BESIDE} is gone");
         for name in ALONE {
             let (module, test) = name.split_once("::").unwrap();
             let text =
