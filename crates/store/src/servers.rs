@@ -161,6 +161,21 @@ impl Store {
         rate: Option<&Rate>,
     ) -> Result<()> {
         let mut transaction = self.write(term).await?;
+        let earlier = sqlx::query(include_str!("../queries/servers/earlier.sql"))
+            .bind(intent.to_string())
+            .bind(server)
+            .bind(created)
+            .fetch_optional(&mut *transaction)
+            .await?;
+        if let Some(earlier) = earlier {
+            if earlier.try_get("is_billed")? {
+                end_bill(&mut transaction, intent, created).await?;
+            }
+            sqlx::query(include_str!("../queries/servers/succeed.sql"))
+                .bind(intent.to_string())
+                .execute(&mut *transaction)
+                .await?;
+        }
         sqlx::query(guards::sql(&[&guards::PRICE_AT_CREATION], include_str!("../queries/servers/seen.sql")))
             .bind(intent.to_string())
             .bind(server)
@@ -209,29 +224,7 @@ impl Store {
     /// before has its line, and no other.
     pub async fn server_gone(&self, term: &Term, intent: IntentId, at: Timestamp) -> Result<()> {
         let mut transaction = self.write(term).await?;
-        let row = sqlx::query(guards::sql(
-            &[&guards::DELETE_ENDS_THE_BILL],
-            include_str!("../queries/servers/gone.sql"),
-        ))
-        .bind(intent.to_string())
-        .bind(at)
-        .fetch_optional(&mut *transaction)
-        .await?;
-        if let Some(row) = row {
-            let created: Option<Timestamp> = row.try_get("server_created_at")?;
-            if let Some(created) = created {
-                let gone: Timestamp = row.try_get("server_gone_at")?;
-                sqlx::query(guards::sql(
-                    &[&guards::ONLY_HOURS_THAT_BEGAN],
-                    include_str!("../queries/ledger/cut.sql"),
-                ))
-                .bind(intent.to_string())
-                .bind(gone.max(created + chrono::TimeDelta::milliseconds(1)))
-                .execute(&mut *transaction)
-                .await?;
-                write_lines(&mut transaction, intent, &price(&row)?, created, gone).await?;
-            }
-        }
+        end_bill(&mut transaction, intent, at).await?;
         transaction.commit().await?;
         Ok(())
     }
@@ -307,6 +300,34 @@ impl Store {
     pub async fn restored(&self) -> Result<i64> {
         Ok(sqlx::query_scalar(include_str!("../queries/grid/restored.sql")).fetch_one(self.pool()).await?)
     }
+}
+
+/// Ends the bill of an order's server, which was gone by `at` at the latest.
+async fn end_bill(transaction: &mut PgConnection, intent: IntentId, at: Timestamp) -> Result<()> {
+    let row = sqlx::query(guards::sql(
+        &[&guards::DELETE_ENDS_THE_BILL],
+        include_str!("../queries/servers/gone.sql"),
+    ))
+    .bind(intent.to_string())
+    .bind(at)
+    .fetch_optional(&mut *transaction)
+    .await?;
+    if let Some(row) = row {
+        let created: Option<Timestamp> = row.try_get("server_created_at")?;
+        if let Some(created) = created {
+            let gone: Timestamp = row.try_get("server_gone_at")?;
+            sqlx::query(guards::sql(
+                &[&guards::ONLY_HOURS_THAT_BEGAN],
+                include_str!("../queries/ledger/cut.sql"),
+            ))
+            .bind(intent.to_string())
+            .bind(gone.max(created + chrono::TimeDelta::milliseconds(1)))
+            .execute(&mut *transaction)
+            .await?;
+            write_lines(transaction, intent, &price(&row)?, created, gone).await?;
+        }
+    }
+    Ok(())
 }
 
 async fn write_lines(

@@ -3,7 +3,7 @@ select i.id, i.provider, i.name, i.machine_type, i.location, i.server, i.server_
     i.server_hour::text, i.server_month::text, i.ipv4_hour::text, i.ipv4_month::text, w.id as worker_id,
     (
         select count(*) from (
-            select from ledger l where l.intent_id = i.id and l.item = 'server' limit 1000000
+            select from ledger l where l.intent_id = i.id and l.item = 'server' and l.hour_start >= i.server_created_at limit 1000000
         ) lines
     ) as hours
 from server_intents i

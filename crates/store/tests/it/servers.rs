@@ -65,6 +65,37 @@ async fn an_order_is_written_with_its_price_before_anything_is_asked_for() {
 }
 
 #[tokio::test]
+async fn a_second_server_of_one_order_has_a_bill_of_its_own() {
+    let stage = Stage::new().await;
+    let (term, ordered) = ordered(&stage).await;
+    let intent = ordered.intent;
+    let seen = async |id: &str, created| {
+        stage.store.server_seen(&term, intent, id, at(created), None).await.unwrap();
+    };
+    // Made twice: what was sent first was carried out last, when the second was deleted already.
+    seen("42", "2026-11-26T10:00:00Z").await;
+    stage.store.server_delete_taken(&term, intent, at("2026-11-26T10:01:00Z")).await.unwrap();
+    stage.store.server_gone(&term, intent, at("2026-11-26T10:02:00Z")).await.unwrap();
+    seen("43", "2026-11-26T10:03:00Z").await;
+    let row = stage.store.servers().await.unwrap().remove(0);
+    assert_eq!((row.server.as_deref(), row.hours), (Some("43"), 0));
+    stage.store.bill(&term, &row, at("2026-11-26T10:04:00Z")).await.unwrap();
+    assert_eq!(stage.store.servers().await.unwrap().remove(0).hours, 1);
+    stage.store.server_delete_taken(&term, intent, at("2026-11-26T11:04:00Z")).await.unwrap();
+    stage.store.server_gone(&term, intent, at("2026-11-26T11:05:00Z")).await.unwrap();
+    // Its end was never told: it was over when the next had its name.
+    seen("44", "2026-11-26T11:30:00Z").await;
+    seen("44", "2026-11-26T11:30:00Z").await;
+    seen("45", "2026-11-26T12:31:00Z").await;
+    stage.store.server_gone(&term, intent, at("2026-11-26T12:32:00Z")).await.unwrap();
+    let servers: Vec<_> =
+        ledger(&stage).await.into_iter().filter(|line| line.0.starts_with("server")).collect();
+    let hours = ["10:00", "10:03", "11:03", "11:30", "12:30", "12:31"];
+    assert_eq!(servers, hours.map(|hour| (format!("server {hour}"), 31_235)));
+    assert_eq!(stage.store.servers().await.unwrap(), []);
+}
+
+#[tokio::test]
 async fn every_started_hour_is_a_line_and_the_end_is_the_deletes() {
     let stage = Stage::new().await;
     let (term, ordered) = ordered(&stage).await;
