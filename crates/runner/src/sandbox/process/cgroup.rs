@@ -66,18 +66,19 @@ impl Cgroups {
     pub(super) fn make(name: &str) -> Groups {
         let deadline = Instant::now() + REMOVE_DEADLINE;
         let made = loop {
-            let Some(mut made) = Self::find_all(name) else { return Groups::None };
+            let Some(made) = Self::find_all(name) else { return Groups::None };
             let Some(first) = made.hierarchies.first() else { return Groups::None };
             let opened = File::open(&first.folder).map(|folder| (folder.try_lock(), folder));
             match opened {
                 Ok((Err(TryLockError::WouldBlock), _)) => return Groups::Taken,
-                // Their last holder may have removed them between our finding and our locking.
-                Ok((Ok(()), folder)) if is_at(&folder, &first.folder) => {
-                    made._lock = Some(folder);
-                    break made;
-                }
+                // Their last holder may have removed them between our finding and our locking: from now on nobody does, and
+                // those that are missing are made.
+                Ok((Ok(()), folder)) if is_at(&folder, &first.folder) => match Self::find_all(name) {
+                    Some(found) => break Self { _lock: Some(folder), ..found },
+                    None => return Groups::None,
+                },
                 Ok((Ok(()), _)) if Instant::now() < deadline => {}
-                Err(error) if error.kind() == io::ErrorKind::NotFound && Instant::now() < deadline => {}
+                Err(error) if is_gone(&error) && Instant::now() < deadline => {}
                 Ok((Ok(()), _)) => return Groups::Taken,
                 // Without locks there: as it was made.
                 Ok((Err(TryLockError::Error(_)), _)) | Err(_) => break made,
@@ -135,6 +136,11 @@ impl Cgroups {
             let _ = fs::remove_dir(&hierarchy.folder); // at the latest the next start sweeps it
         }
     }
+}
+
+/// What is said of a group that is removed, or was.
+fn is_gone(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(nix::libc::ENODEV)
 }
 
 /// True when the path leads to this very folder.
