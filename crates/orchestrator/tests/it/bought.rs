@@ -273,7 +273,8 @@ async fn an_empty_grid_buys_a_server_uses_it_and_is_rid_of_it_at_the_hours_edge(
     until("its hour stands in the ledger", async || market.ledgers().await == (19_200, 19_200)).await;
     market.stand.step(TO_THE_EDGE);
     market.settled().await;
-    assert_eq!(market.grid.status(worker).await, WorkerStatus::Terminated);
+    // Its row says so a moment later.
+    until("it is over", async || market.grid.status(worker).await == WorkerStatus::Terminated).await;
     assert_eq!((market.creates(), market.ledgers().await), (1, (19_200, 19_200)));
     buyer.stop().await;
 }
