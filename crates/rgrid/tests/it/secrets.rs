@@ -1,33 +1,29 @@
 //! A planted value of `--env` reaches the script and nothing else: no file of the grid holds it, no process list, no answer.
 
 use std::fs;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use crate::grid::{Grid, text, until};
 
 /// Long and odd enough to be found wherever it lies.
 const PLANTED: &str = "plantedZq81vLx0TnW4sRkB7";
 
-/// Files below a folder that hold the planted bytes, links not followed.
+/// Files below a folder that hold the planted bytes, links not followed. The disks of jobs are files of many gigabytes, most
+/// of them holes.
 fn holders(folder: &Path) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    let mut folders = vec![folder.to_owned()];
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
-            let kind = entry.file_type().unwrap();
-            if kind.is_dir() {
-                folders.push(entry.path());
-            } else if kind.is_file() {
-                // What vanishes meanwhile holds nothing.
-                let bytes = fs::read(entry.path()).unwrap_or_default();
-                if bytes.windows(PLANTED.len()).any(|window| window == PLANTED.as_bytes()) {
-                    found.push(entry.path());
-                }
-            }
-        }
-    }
-    found
+    // By its input: a command line must not hold them.
+    let mut grep = Command::new("grep")
+        .args(["-rlasF", "--file=-"])
+        .arg(folder)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    grep.stdin.take().unwrap().write_all(PLANTED.as_bytes()).unwrap();
+    let found = grep.wait_with_output().unwrap();
+    text(&found.stdout).lines().map(PathBuf::from).collect()
 }
 
 /// Command lines of all processes of the machine that hold the planted bytes.
