@@ -1,7 +1,7 @@
 //! What people are told while the files of an attempt are on their way to its worker. It is a courtesy: nothing hangs on
 //! it, and files that are there soon are not talked about.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use rgrid_api::client::AttemptRef;
@@ -50,16 +50,16 @@ impl Arriving {
         (bench, attempt): (&Bench, &AttemptRef),
     ) -> T {
         let here = CancellationToken::new();
-        let said = AtomicBool::new(false);
         let saying = async {
+            let mut said = false;
             let mut ticks = tokio::time::interval_at(Instant::now() + QUIET, PERIOD);
             ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
             while here.run_until_cancelled(ticks.tick()).await.is_some() {
+                said = true;
                 // Never given up half-way: it would be heard after what comes next.
-                said.store(true, Ordering::Relaxed);
                 say(bench, attempt, Some(self.sentence())).await;
             }
-            if said.load(Ordering::Relaxed) {
+            if said {
                 say(bench, attempt, None).await;
             }
         };
