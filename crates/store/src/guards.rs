@@ -96,8 +96,8 @@ pub(crate) const CLAIM_LOCK: Guard = guard("claim-lock", &[]);
 pub(crate) const BATCH_LIMIT: Guard = guard(
     "batch-limit",
     &[
-        ("b.parallel - r.count as batch_room", "null::integer as batch_room"),
-        ("and (b.parallel is null or b.parallel > r.count)", ""),
+        ("(select b.parallel from batches b where b.id = lane.batch_id) - (", "null::integer - ("),
+        ("and (l.batch_id is null or l.batch_id not in (select id from full_batch))", ""),
     ],
 );
 pub(crate) const WORKER_CAPACITY: Guard = guard(

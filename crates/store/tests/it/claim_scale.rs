@@ -175,7 +175,8 @@ async fn other_account(
     accepted
 }
 
-/// Looks at what runs, beside everybody, and answers how often.
+/// Looks at what runs, beside everybody, and answers how often. Not through all that ever ran: that would be as dear, with
+/// the old snapshot open, as all claims. What it would miss is found afterwards, from when attempts began and ended.
 async fn look_over(mut connection: PgConnection, ground: Arc<Ground>) -> u32 {
     let mut looks = 0;
     let mut pace = tokio::time::interval(LOOK_EVERY);
@@ -183,7 +184,11 @@ async fn look_over(mut connection: PgConnection, ground: Arc<Ground>) -> u32 {
         pace.tick().await;
         let beyond: i64 = sqlx::query_scalar(
             "select count(*)
-            from (select batch_id, count(*) from attempts where state = 'running' group by batch_id) running
+            from (
+                select batch_id, count(*) from attempts
+                where state = 'running' and generation >= (select number - 1 from running_generation)
+                group by batch_id
+            ) running
             join batches b on b.id = running.batch_id
             where running.count > b.parallel",
         )
