@@ -3,6 +3,7 @@
 //! The poll is answered by whatever comes first: an attempt, a directive that the runner does not know yet, the word
 //! that it shall leave, its deadline, or the end of this replica.
 
+use std::pin::Pin;
 use std::time::Duration;
 
 use axum::Json;
@@ -43,7 +44,7 @@ pub(crate) async fn poll(
     let holding = bodies::holding(request.holding)?;
     // A runner that holds nothing has nothing to be told but to leave, and its heartbeat tells that too.
     if !holding.is_empty() {
-        let news = app.store.directives(worker_id, &holding).await?;
+        let news = look(&app, worker_id, &holding).await?;
         if is_news(&news) {
             return Ok(Json(answer(&app, Vec::new(), news)));
         }
@@ -89,13 +90,22 @@ async fn wait_for(
             () = directives.rung(), if !holding.is_empty() => {}
         }
         // A failed look is no reason to give up the place: the next heartbeat tells the same.
-        if let Ok(news) = app.store.directives(worker_id, holding).await
+        if let Ok(news) = look(app, worker_id, holding).await
             && is_news(&news)
         {
             return Ok((leave(place).await, news));
         }
     }
     Ok((leave(place).await, Directives::default()))
+}
+
+/// What the runner is to be told of what it holds. Boxed: a poll that waits must not keep the room that this takes.
+fn look<'a>(
+    app: &'a App,
+    worker_id: WorkerId,
+    holding: &'a [Held],
+) -> Pin<Box<dyn Future<Output = Result<Directives, rgrid_store::Error>> + Send + 'a>> {
+    Box::pin(app.store.directives(worker_id, holding))
 }
 
 async fn leave(place: Option<Place<'_>>) -> Vec<Claimed> {
@@ -112,5 +122,21 @@ fn answer(app: &App, claimed: Vec<Claimed>, news: Directives) -> LeaseAnswer {
         directives: news.directives.iter().map(bodies::directive).collect(),
         not_current: news.not_current.into_iter().map(bodies::held).collect(),
         drain: news.drain,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The room that a call keeps as long as it waits.
+    fn kept_bytes<A, B, C, F>(_: impl FnOnce(A, B, C) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn a_poll_that_waits_keeps_little_memory() {
+        // What is in front of the handler keeps it three times over, for each of 10,000 workers.
+        assert!(kept_bytes(poll) <= 1536, "{} bytes", kept_bytes(poll));
     }
 }
