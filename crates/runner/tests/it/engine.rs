@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, setns, unshare};
 
-use crate::ground;
+use crate::world;
 
 /// The image's name in the engine.
 pub(crate) const IMAGE: &str = "rgrid-test:debian";
@@ -62,7 +62,7 @@ fn made(name: &str) -> PathBuf {
 }
 
 fn start() -> (Engine, Child) {
-    ground::make_world();
+    world::make_world();
     let folder = std::env::temp_dir().join(format!("{PREFIX}{}", std::process::id()));
     sweep();
     fs::create_dir_all(&folder).unwrap();
@@ -87,7 +87,7 @@ fn start() -> (Engine, Child) {
     assert!(done, "{said}");
     let namespace = |kind: &str| File::open(format!("/proc/thread-self/ns/{kind}")).unwrap();
     let (network, mounts) = (namespace("net"), namespace("mnt"));
-    (Engine { socket, network, mounts, internet: ground::internet() }, process)
+    (Engine { socket, network, mounts, internet: world::internet() }, process)
 }
 
 /// Before the number of the process whose engine's folder it is.
@@ -124,8 +124,8 @@ impl Engine {
         let nothing: Option<&str> = None;
         mount(nothing, "/", nothing, MsFlags::MS_REC | MsFlags::MS_PRIVATE, nothing).unwrap();
         umount2("/etc/resolv.conf", MntFlags::MNT_DETACH).unwrap();
-        ground::bind_resolver();
-        ground::set_internet(self.internet.try_clone().unwrap());
+        world::bind_resolver();
+        world::set_internet(self.internet.try_clone().unwrap());
     }
 
     /// Containers there are whose names have this in them, one a line.

@@ -13,8 +13,9 @@ use rgrid_core::dependencies::LOCK_PATH;
 
 use crate::engine::{IMAGE, NEXT_IMAGE, engine};
 use crate::grid::{Grid, PROJECT, Script};
-use crate::ground::{INTERNET, PRIVATE, in_containers, listen_everywhere};
+use crate::ground::in_containers;
 use crate::index::index;
+use crate::world::{INTERNET, PRIVATE, listen_everywhere};
 
 /// Shows which version it has, and where from.
 const SHOWS: &str = "import six, sys; print(six.__version__, six.__file__, sys.prefix)";

@@ -7,7 +7,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::Command;
 use std::sync::OnceLock;
 
-use crate::ground::{INTERNET, internet, out_there};
+use crate::world::{INTERNET, internet, out_there};
 
 /// What the package is called as a file.
 const WHEEL: &str = "tiny-1.0-py3-none-any.whl";

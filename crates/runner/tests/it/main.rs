@@ -14,3 +14,4 @@ mod network;
 mod registry;
 #[path = "../../../cli/tests/it/uv.rs"]
 mod uv;
+mod world;

@@ -1,8 +1,8 @@
 //! What a job reaches, and what it must not. Every test runs as root and again as an ordinary user.
 
-use crate::ground::{
-    Ground, HOST, HOST_V6, INTERNET, INTERNET_V6, Job, PRIVATE, as_root, in_every_mode, in_every_sandbox,
-    job, listen, listen_everywhere, use_name_server,
+use crate::ground::{Ground, Job, as_root, in_every_mode, in_every_sandbox, job};
+use crate::world::{
+    HOST, HOST_V6, INTERNET, INTERNET_V6, PRIVATE, listen, listen_everywhere, use_name_server,
 };
 
 fn with_network<'a>(words: &'a [&'a str]) -> Job<'a> {
