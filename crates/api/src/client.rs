@@ -66,6 +66,16 @@ pub enum ClientError {
         /// The HTTP status.
         status: u16,
     },
+    /// What stands in front of the grid, or of its object store, lets no request of this size through. The grid itself would say
+    /// its limit.
+    #[error(
+        "what stands in front of {url} lets no request of this size through (status 413): it must set no limit of its own, \
+         as nginx does with `client_max_body_size 0;`"
+    )]
+    TooLargeOnTheWay {
+        /// The address: the grid's, or its object store's.
+        url: String,
+    },
 }
 
 impl ClientError {
@@ -75,6 +85,7 @@ impl ClientError {
             Self::Unreachable { .. } => true,
             Self::Api(error) => error.code.is_passing(),
             Self::NotAGrid { status, .. } => *status >= 500,
+            Self::TooLargeOnTheWay { .. } => false,
         }
     }
 }
@@ -156,9 +167,12 @@ impl Client {
         if status.is_success() {
             return Ok(response);
         }
+        // An object store's, when the request was sent to one.
+        let place = response.url().origin().ascii_serialization();
         let body = response.bytes().await.map_err(|source| self.unreachable(source))?;
         Err(match serde_json::from_slice::<ErrorBody>(&body) {
             Ok(body) => ClientError::Api(body.error),
+            Err(_) if status == StatusCode::PAYLOAD_TOO_LARGE => ClientError::TooLargeOnTheWay { url: place },
             Err(_) => ClientError::NotAGrid { url: self.base.clone(), status: status.as_u16() },
         })
     }

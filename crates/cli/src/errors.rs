@@ -357,6 +357,10 @@ fn grid(url: &str, source: &ClientError) -> Message {
             Message::new(format!("{url} answers, but not as a grid does (status {status})"))
                 .next("`rgrid config show` says where this address comes from")
         }
+        ClientError::TooLargeOnTheWay { url } => {
+            Message::new(format!("what stands in front of {url} lets no request of this size through (status 413)"))
+                .next("whoever runs it sets no limit there, for the grid has its own: in nginx `client_max_body_size 0;`")
+        }
         ClientError::Api(error) => {
             let mut message = match error.code {
                 ErrorCode::Unauthorized => Message::new(format!("{url} does not know this key")).next(
@@ -396,6 +400,7 @@ fn because(source: Option<&ClientError>) -> String {
         Some(ClientError::Unreachable { source, .. }) => format!(" ({})", transport_words(source)),
         Some(ClientError::Api(error)) => format!(" ({})", shown(&error.message)),
         Some(ClientError::NotAGrid { status, .. }) => format!(" (status {status})"),
+        Some(ClientError::TooLargeOnTheWay { .. }) => " (status 413)".to_owned(),
         None => String::new(),
     }
 }

@@ -72,6 +72,10 @@ pub(crate) async fn send(
             return Ok(());
         }
         let mut last = round.error;
+        if let Some(error @ ClientError::TooLargeOnTheWay { .. }) = last {
+            progress.clear();
+            return Err(connection.failed(error));
+        }
         loop {
             match ask(&connection.client(), &missing).await {
                 Ok(still) => {

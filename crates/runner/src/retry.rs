@@ -67,6 +67,8 @@ fn patience_with(error: &ClientError, patience: Duration) -> Duration {
 pub(crate) fn code(error: &ClientError) -> Option<ErrorCode> {
     match error {
         ClientError::Api(error) => Some(error.code),
-        ClientError::Unreachable { .. } | ClientError::NotAGrid { .. } => None,
+        ClientError::Unreachable { .. }
+        | ClientError::NotAGrid { .. }
+        | ClientError::TooLargeOnTheWay { .. } => None,
     }
 }

@@ -123,7 +123,7 @@ fn is_address_over(error: &ClientError) -> bool {
     match error {
         ClientError::NotAGrid { status, .. } => *status == 403,
         ClientError::Api(error) => error.code == ErrorCode::Forbidden,
-        ClientError::Unreachable { .. } => false,
+        ClientError::Unreachable { .. } | ClientError::TooLargeOnTheWay { .. } => false,
     }
 }
 

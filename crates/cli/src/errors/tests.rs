@@ -40,6 +40,7 @@ fn usual(unreachable: ClientError) -> Vec<(&'static str, Error)> {
             "what answers is no grid",
             Error::grid(URL, ClientError::NotAGrid { url: URL.to_owned(), status: 404 }),
         ),
+        ("a proxy has a limit", Error::grid(URL, ClientError::TooLargeOnTheWay { url: URL.to_owned() })),
         (
             "the database is down",
             Error::grid(URL, api(ErrorCode::DatabaseUnavailable, "the database does not answer")),

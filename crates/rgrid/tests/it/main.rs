@@ -23,6 +23,7 @@ mod messages;
 mod outages;
 mod packages;
 mod project;
+mod proxies;
 mod reach;
 mod reuse;
 mod roles;
