@@ -44,7 +44,7 @@ const NEEDED: &[Needed] = &[
         sign: &["hcloud"],
         why: "a client that must be content with hetzner-sim",
     },
-    Needed { package: "openssl", sign: &["openssl"], why: "the certificate of an index that a test brings" },
+    Needed { package: "openssl", sign: &["openssl"], why: "the certificates that tests bring" },
     Needed { package: "openssh-client", sign: &["ssh-keygen"], why: "a key to give to hetzner-sim" },
     Needed { package: "git", sign: &["git"], why: "tidy asks it which files there are" },
 ];

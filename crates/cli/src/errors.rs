@@ -349,6 +349,10 @@ fn file(doing: Doing, path: &str, source: &io::Error) -> Message {
 
 fn grid(url: &str, source: &ClientError) -> Message {
     match source {
+        ClientError::Unreachable { source, .. } if is_vouched_for_by_nobody(source) => {
+            Message::new(format!("nobody who is trusted here vouches for the certificate of {url}"))
+                .next("put who does among the system's certificates, or name a file with it: SSL_CERT_FILE=ca.pem")
+        }
         ClientError::Unreachable { source, .. } => {
             Message::new(format!("{url} cannot be reached: {}", transport_words(source)))
                 .next("`rgrid config show` says where this address comes from; `rgrid doctor` looks closer")
@@ -424,6 +428,20 @@ pub(crate) fn transport_words(error: &reqwest::Error) -> String {
         return shown(&innermost.to_string());
     }
     "the connection broke".to_owned()
+}
+
+/// True when TLS failed because the other side's certificate comes from nobody whom this machine trusts.
+fn is_vouched_for_by_nobody(error: &reqwest::Error) -> bool {
+    let mut cause: Option<&dyn std::error::Error> = Some(error);
+    while let Some(error) = cause {
+        if let Some(rustls::Error::InvalidCertificate(why)) = error.downcast_ref() {
+            return *why == rustls::CertificateError::UnknownIssuer;
+        }
+        // What an error of the system holds is not its source, but that one's.
+        let held = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        cause = held.map(|held| held as _).or_else(|| error.source());
+    }
+    false
 }
 
 /// The system's own words, without our library's ` (os error 13)`.

@@ -1,11 +1,20 @@
-//! A grid behind a proxy of its operator's, as nginx stands in front of many: what that refuses is told as its doing, at
-//! once, and never as the grid's.
+//! A grid behind a proxy of its operator's, as nginx stands in front of many: with TLS all works as without, and what a proxy
+//! refuses is told as its doing, at once, and never as the grid's.
 
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, TcpListener, TcpStream};
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
 use std::thread;
 
+use rgrid_store::objects::ObjectsConfig;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tempfile::TempDir;
+
 use crate::grid::text;
+use crate::s3_server::S3Server;
 use crate::server_grid::ServerGrid;
 
 /// What a body may have, as nginx has it unless it is told otherwise.
@@ -82,4 +91,92 @@ async fn what_a_proxy_lets_not_through_is_told_as_its_doing_at_once() {
     let said = text(&lost.stderr);
     assert!(said.contains("outputs") && said.contains("client_max_body_size"), "{said}");
     assert_eq!(lost.status.code(), Some(125), "{said}");
+}
+
+/// `cert.pem` for this machine with its `key.pem`, which nobody trusts that is not told to.
+fn certificate(name: &str) -> TempDir {
+    let folder = tempfile::Builder::new().prefix("rgrid-it-tls-").tempdir().unwrap();
+    let made = Command::new("openssl")
+        .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"])
+        .args(["-subj", &format!("/CN={name}"), "-addext", "subjectAltName=DNS:localhost"])
+        .args(["-addext", "basicConstraints=critical,CA:FALSE", "-keyout", "key.pem", "-out", "cert.pem"])
+        .current_dir(folder.path())
+        .output()
+        .expect("the test needs openssl, which makes a certificate");
+    assert!(made.status.success(), "{}", text(&made.stderr));
+    folder
+}
+
+/// TLS in front of the server at `port`; answers its own port.
+async fn tls_in_front_of(port: u16, certificate: &Path) -> u16 {
+    let chain = vec![CertificateDer::from_pem_file(certificate.join("cert.pem")).unwrap()];
+    let key = PrivateKeyDer::from_pem_file(certificate.join("key.pem")).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    let config = config.unwrap().with_no_client_auth().with_single_cert(chain, key).unwrap();
+    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+    let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let own = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let acceptor = acceptor.clone();
+            tokio::spawn(async move {
+                let mut client = acceptor.accept(stream).await?;
+                let mut server = tokio::net::TcpStream::connect(("127.0.0.1", port)).await?;
+                tokio::io::copy_bidirectional(&mut client, &mut server).await
+            });
+        }
+    });
+    own
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn behind_tls_all_works_with_a_certificate_of_the_operators_own() {
+    let certificate = certificate("ours");
+    let server = S3Server::start().await;
+    let ObjectsConfig::S3(config) = server.config(None) else { panic!("S3") };
+    let store = config.endpoint.rsplit(':').next().unwrap().parse().unwrap();
+    let store = format!("localhost:{}", tls_in_front_of(store, certificate.path()).await);
+    for public in [None, Some(("MINIO_PUBLIC_ENDPOINT", format!("https://{store}")))] {
+        let way = if public.is_some() { "past the API" } else { "through the API" };
+        let mut objects = vec![
+            ("MINIO_ENDPOINT", store.clone()),
+            ("MINIO_USE_SSL", "True".to_owned()),
+            ("MINIO_ACCESS_KEY", config.access_key.clone()),
+            ("MINIO_SECRET_KEY", config.secret_key.clone()),
+            ("MINIO_BUCKET_NAME", config.bucket.clone()),
+        ];
+        objects.extend(public);
+        let mut grid = ServerGrid::on(objects).await;
+        let port = ServerGrid::free_port();
+        let tls = tls_in_front_of(port, certificate.path()).await;
+        grid.certificate = Some(certificate.path().join("cert.pem"));
+        let _api = grid.api(port);
+        let (ready, said) = grid.page(port, "/ready");
+        assert_eq!(ready, 200, "{way}: {said}");
+        let _runner = grid.runner(tls, 1);
+        let big: Vec<u8> = (0..(16 << 20) + 12_345).map(|at| (at / 1000) as u8).collect();
+        std::fs::write(grid.work().join("big.bin"), &big).unwrap();
+        grid.script(
+            "turn.py",
+            "import sys\nbig = open(sys.argv[1], 'rb').read()\nopen('turned.bin', 'wb').write(big[::-1])\nprint(len(big))\n",
+        );
+        assert_eq!(grid.success(tls, &["run", "turn.py", "big.bin"]), format!("{}\n", big.len()), "{way}");
+        let turned = std::fs::read(grid.work().join("turned.bin")).unwrap();
+        assert!(turned.iter().rev().eq(&big), "{way}: the output is not what the script wrote");
+    }
+    let mut stranger = ServerGrid::new().await;
+    let port = ServerGrid::free_port();
+    let _api = stranger.api(port);
+    let tls = tls_in_front_of(port, certificate.path()).await;
+    let another = self::certificate("another");
+    stranger.certificate = Some(another.path().join("cert.pem"));
+    let refused = stranger.rgrid(tls, &["whoami"]).output().unwrap();
+    assert_eq!(
+        text(&refused.stderr),
+        format!(
+            "rgrid: nobody who is trusted here vouches for the certificate of https://localhost:{tls}\n  \
+             next: put who does among the system's certificates, or name a file with it: SSL_CERT_FILE=ca.pem\n"
+        )
+    );
 }

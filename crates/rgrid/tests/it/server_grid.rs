@@ -51,6 +51,8 @@ pub(crate) struct ServerGrid {
     workers: AtomicU32,
     /// What its own roles are told besides, as the environment says it; where objects lie before all.
     pub(crate) settings: Vec<(&'static str, String)>,
+    /// What everybody here trusts, if the ports that people and runners are given speak TLS.
+    pub(crate) certificate: Option<PathBuf>,
 }
 
 impl ServerGrid {
@@ -65,7 +67,14 @@ impl ServerGrid {
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
         fs::create_dir(folder.path().join("work")).unwrap();
         let database = rgrid_store::testing::database().await;
-        let mut grid = Self { folder, database, key: String::new(), workers: AtomicU32::new(0), settings };
+        let mut grid = Self {
+            folder,
+            database,
+            key: String::new(),
+            workers: AtomicU32::new(0),
+            settings,
+            certificate: None,
+        };
         if grid.settings.is_empty() {
             let folder = grid.database.folder().join("objects").display().to_string();
             grid.settings.push(("RGRID_OBJECTS_FOLDER", folder));
@@ -83,9 +92,18 @@ impl ServerGrid {
             .env("HOME", self.folder.path())
             .env("LANG", "C.UTF-8")
             .env("RGRID_SANDBOX", "process")
+            .envs(self.certificate.iter().map(|path| ("SSL_CERT_FILE", path)))
             .current_dir(self.work())
             .stdin(Stdio::null());
         command
+    }
+
+    /// What people and runners are told of the grid, or of what stands in front of it.
+    fn url(&self, port: u16) -> String {
+        match &self.certificate {
+            Some(_) => format!("https://localhost:{port}"),
+            None => format!("http://127.0.0.1:{port}"),
+        }
     }
 
     /// A role that may know the grid's secrets.
@@ -131,7 +149,7 @@ impl ServerGrid {
         let number = self.workers.fetch_add(1, Ordering::Relaxed);
         let token = self.folder.path().join(format!("token-{number}"));
         fs::File::create(&token).unwrap().write_all(self.admin(&["join-token"]).as_bytes()).unwrap();
-        let (url, slots) = (format!("http://127.0.0.1:{port}"), slots.to_string());
+        let (url, slots) = (self.url(port), slots.to_string());
         let data = self.folder.path().join(format!("worker-{number}"));
         let token = token.to_str().unwrap().to_owned();
         let args = [
@@ -158,7 +176,7 @@ impl ServerGrid {
     /// `rgrid ARGS`, as a person of this grid types it against the replica at `port`.
     pub(crate) fn rgrid(&self, port: u16, args: &[&str]) -> Command {
         let mut command = self.command(args);
-        command.env("RGRID_URL", format!("http://127.0.0.1:{port}")).env("RGRID_API_KEY", &self.key);
+        command.env("RGRID_URL", self.url(port)).env("RGRID_API_KEY", &self.key);
         command
     }
 
