@@ -103,3 +103,20 @@ async fn when_few_calls_are_left_servers_are_deleted_and_none_is_ordered() {
     provider.delete(&Target { worker, server: Some(made.id), name: None }).await.unwrap();
     assert!(market.stand.servers().is_empty());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_knows_nothing_of_the_calls_that_are_left_asks_once_before_it_asks_much() {
+    let market = Market::new().await;
+    // The one before it has left a single call.
+    market.stand.happen(Deed::Drain { left: 1 }).unwrap();
+    let provider = Hetzner::new(market.provider_config(None)).unwrap();
+    let worker = WorkerId::new(1, [1; 10]);
+    let gone = ["1", "2", "3"].map(|id| Target { worker, server: Some(id.to_owned()), name: None });
+    let [first, second, third] = &gone;
+    let (first, second, third) =
+        tokio::join!(provider.delete(first), provider.delete(second), provider.delete(third));
+    let answered = [first.is_ok(), second.is_ok(), third.is_ok()];
+    assert_eq!(answered.into_iter().filter(|ok| *ok).count(), 1, "{answered:?}");
+    let refused = |r: &&Request| r.code.as_deref() == Some("rate_limit_exceeded");
+    assert_eq!(market.stand.requests(0).iter().filter(refused).count(), 0);
+}

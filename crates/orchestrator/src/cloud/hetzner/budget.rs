@@ -53,19 +53,29 @@ pub(super) struct Budget {
     /// after it, with an older count.
     calls: u64,
     calls_when_learnt: u64,
+    /// An answer has said what is left.
+    known: bool,
     probe: Duration,
 }
 
 impl Budget {
     /// A full one: nothing is known yet.
     pub(super) fn full(now: Instant, probe: Duration) -> Self {
-        Self { limit: LIMIT, remaining: LIMIT, at: now, unanswered: 0, calls: 0, calls_when_learnt: 0, probe }
+        let (limit, remaining) = (LIMIT, LIMIT);
+        Self { limit, remaining, at: now, unanswered: 0, calls: 0, calls_when_learnt: 0, known: false, probe }
+    }
+
+    /// Whether an answer has said what is left. Until then it may be nothing: others may have used it up, and this process
+    /// before it was started anew.
+    pub(super) fn is_known(&self) -> bool {
+        self.known
     }
 
     /// What the answer to a call said, after it was [`Self::answered`].
     pub(super) fn learn(&mut self, call: Call, limit: Option<u64>, remaining: Option<u64>, now: Instant) {
         self.limit = limit.filter(|limit| *limit > 0).unwrap_or(self.limit);
         if let Some(remaining) = remaining {
+            self.known = true;
             let left = remaining.saturating_sub(self.unanswered);
             let overtaken = call.0 <= self.calls_when_learnt;
             let known = if overtaken { left.min(self.expected(now)) } else { left };

@@ -2,7 +2,7 @@
 //! provider's clock, or an error with its meaning.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -18,11 +18,14 @@ use super::failure::{Repeatable, meaning};
 use super::token::Token;
 use super::wire::ErrorBody;
 use crate::cloud::{Error, Failure};
+use crate::guards;
 
 /// A connection stands within this.
 const CONNECT_DEADLINE: Duration = Duration::from_secs(5);
 /// An answer is there within this, all of it.
 const DEADLINE: Duration = Duration::from_secs(30);
+/// Until an answer has said how many calls are left, one asks and the others wait for it, but no longer than this.
+const FIRST_ANSWER_WAIT: Duration = Duration::from_secs(5);
 /// Bytes of an answer that are read.
 const BODY_BYTES_MAX: usize = 8 << 20;
 /// Answers whose clock is remembered. One that lies is outvoted.
@@ -37,6 +40,8 @@ pub(super) struct Api {
     base: String,
     pub(super) token: Token,
     budget: Mutex<Budget>,
+    /// Held by who asks while nothing is known of the budget.
+    first: tokio::sync::Mutex<()>,
     /// Its clock less ours, the newest last.
     clocks: Mutex<VecDeque<TimeDelta>>,
 }
@@ -90,8 +95,22 @@ impl Api {
             base,
             token,
             budget: Mutex::new(Budget::full(Instant::now(), probe)),
+            first: tokio::sync::Mutex::default(),
             clocks: Mutex::default(),
         })
+    }
+
+    fn budget(&self) -> MutexGuard<'_, Budget> {
+        self.budget.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits while another asks for the first time; `Some` for who is to ask next, until it has its answer.
+    async fn first(&self) -> Option<tokio::sync::MutexGuard<'_, ()>> {
+        if self.budget().is_known() || !guards::holds(&guards::FIRST_ASKS_ALONE) {
+            return None;
+        }
+        let first = tokio::time::timeout(FIRST_ANSWER_WAIT, self.first.lock()).await.ok()?;
+        (!self.budget().is_known()).then_some(first)
     }
 
     /// By how much the provider's clock is ahead of ours; `None` before it has answered.
@@ -198,7 +217,8 @@ impl Api {
         body: Option<&Value>,
         repeatable: Repeatable,
     ) -> Result<Answer, Error> {
-        let may = self.budget.lock().unwrap_or_else(PoisonError::into_inner).take(priority, Instant::now());
+        let _first = self.first().await;
+        let may = self.budget().take(priority, Instant::now());
         let Some(counted) = may else {
             let words = "too few calls are left in this hour for one of this kind".to_owned();
             return Err(Error::Provider { call, failure: Failure::TooManyCalls, words });
@@ -244,12 +264,7 @@ impl Api {
         let failure = meaning(status.as_u16(), &code, repeatable);
         if failure == Failure::TooManyCalls {
             // Only what comes back from now on can be used.
-            self.budget.lock().unwrap_or_else(PoisonError::into_inner).learn(
-                *counted,
-                None,
-                Some(0),
-                Instant::now(),
-            );
+            self.budget().learn(*counted, None, Some(0), Instant::now());
         }
         let message = words.message.unwrap_or_else(|| "no words".to_owned());
         let said = format!("{} {code}: {message} (correlation id {correlation})", status.as_u16());
@@ -262,12 +277,7 @@ impl Api {
         if let Some(remaining) = remaining {
             metrics::gauge!("rgrid_provider_calls_left").set(remaining as f64);
         }
-        self.budget.lock().unwrap_or_else(PoisonError::into_inner).learn(
-            call,
-            limit,
-            remaining,
-            Instant::now(),
-        );
+        self.budget().learn(call, limit, remaining, Instant::now());
         let date = header(headers, "date").and_then(|text| DateTime::parse_from_rfc2822(&text).ok());
         let told = date.map(|date| Told { date: date.to_utc(), at: Instant::now() });
         if let Some(date) = date {
