@@ -3,7 +3,7 @@
 use std::io::Write as _;
 use std::time::Duration;
 
-use hetzner_sim::{Deed, Request};
+use hetzner_sim::{Deed, Effect, Fault, Matching, Request};
 use rgrid_core::id::{IntentId, WorkerId};
 use rgrid_orchestrator::cloud::hetzner::{self, Hetzner};
 use rgrid_orchestrator::cloud::{Cloud as _, ServerWish, Target, Wish};
@@ -109,6 +109,8 @@ async fn who_knows_nothing_of_the_calls_that_are_left_asks_once_before_it_asks_m
     let market = Market::new().await;
     // The one before it has left a single call.
     market.stand.happen(Deed::Drain { left: 1 }).unwrap();
+    let late = Matching::request("DELETE", "/servers/*");
+    market.stand.inject(Fault::once(late, Effect::Latency { millis: 500 })).unwrap();
     let provider = Hetzner::new(market.provider_config(None)).unwrap();
     let worker = WorkerId::new(1, [1; 10]);
     let gone = ["1", "2", "3"].map(|id| Target { worker, server: Some(id.to_owned()), name: None });
