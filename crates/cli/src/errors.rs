@@ -350,8 +350,8 @@ fn file(doing: Doing, path: &str, source: &io::Error) -> Message {
 fn grid(url: &str, source: &ClientError) -> Message {
     match source {
         ClientError::Unreachable { source, .. } if is_vouched_for_by_nobody(source) => {
-            Message::new(format!("nobody who is trusted here vouches for the certificate of {url}"))
-                .next("put who does among the system's certificates, or name a file with it: SSL_CERT_FILE=ca.pem")
+            Message::new(format!("no authority that is trusted here vouches for the certificate of {url}"))
+                .next("add that authority to the system's certificates, or name a file with it: SSL_CERT_FILE=ca.pem")
         }
         ClientError::Unreachable { source, .. } => {
             Message::new(format!("{url} cannot be reached: {}", transport_words(source)))

@@ -175,8 +175,8 @@ async fn behind_tls_all_works_with_a_certificate_of_the_operators_own() {
     assert_eq!(
         text(&refused.stderr),
         format!(
-            "rgrid: nobody who is trusted here vouches for the certificate of https://localhost:{tls}\n  \
-             next: put who does among the system's certificates, or name a file with it: SSL_CERT_FILE=ca.pem\n"
+            "rgrid: no authority that is trusted here vouches for the certificate of https://localhost:{tls}\n  \
+             next: add that authority to the system's certificates, or name a file with it: SSL_CERT_FILE=ca.pem\n"
         )
     );
 }
