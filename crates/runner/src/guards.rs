@@ -39,6 +39,7 @@ pub(crate) const FORBIDDEN_VARIABLES: Guard = guard("forbidden-variables");
 pub(crate) const MASKING: Guard = guard("masking");
 pub(crate) const SECCOMP: Guard = guard("seccomp");
 pub(crate) const LANDLOCK: Guard = guard("landlock");
+pub(crate) const LAST_PROCESS: Guard = guard("last-process");
 pub(crate) const PROCESS_LIMIT: Guard = guard("process-limit");
 pub(crate) const MEMORY_LIMIT: Guard = guard("memory-limit");
 pub(crate) const DISK_LIMIT: Guard = guard("disk-limit");

@@ -246,6 +246,26 @@ fn nothing_of_a_job_outlives_it() {
     });
 }
 
+#[test]
+fn a_kill_returns_when_the_last_of_many_processes_is_gone() {
+    const PROCESSES: usize = 40;
+    const KILLS: usize = 10;
+    in_every_sandbox(async || {
+        let ground = Ground::new(|_| {}).await;
+        let marker = format!("one-of-many-of-{}", std::process::id());
+        let mut words = vec!["last-in-line", "+"]; // for the CPU: to die takes them the longest
+        words.extend([["daemon", &marker, "+"]; PROCESSES].concat());
+        words.push("wait-deaf");
+        for kill in 0..KILLS {
+            let mut started = ground.start(job(&words)).await.unwrap();
+            started.said("deaf").await;
+            started.running.kill().await;
+            assert!(!is_running(&marker), "something is left after kill {kill}");
+        }
+        ground.close().await;
+    });
+}
+
 /// Devices whose bytes are files below `folder`.
 fn loop_devices(folder: &Path) -> usize {
     let devices = fs::read_dir("/sys/block").into_iter().flatten().flatten();

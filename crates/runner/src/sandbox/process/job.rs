@@ -4,7 +4,6 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
-use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde::Deserialize;
 use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt, BufReader, Lines};
@@ -17,13 +16,17 @@ use super::super::conclusion::{Counted, conclude};
 use super::super::running::RunningJob;
 use super::super::{JobEnd, JobSpec, SandboxError};
 use super::cgroup::JobCgroup;
+use super::kernel;
 use super::plan::Report;
 use super::slot::Occupied;
 use super::standby::Filled;
 use super::watch::{DiskBound, Watch};
+use crate::guards;
 
 /// How long bubblewrap and the launcher may take until the job's program runs.
 const START_DEADLINE: Duration = Duration::from_secs(30);
+/// How long a killed job's last process may take to die: one that waits for a disk or a network file system first ends that.
+const DEATH_DEADLINE: Duration = Duration::from_secs(30);
 /// What bubblewrap may say when it fails.
 const COMPLAINT_BYTES_MAX: u64 = 4096;
 
@@ -57,14 +60,14 @@ pub(super) async fn start(job: JobSpec, mut occupied: Occupied) -> Result<Runnin
             return Err(SandboxError::Broken(said));
         }
     }
-    tree.first = first_process(info).await;
+    tree.first = first_process(info).await.and_then(|first| First::of(first, &tree.child));
     let (ended, end) = watch::channel(None);
     let kill = CancellationToken::new();
     let disk = match &occupied.machine.disks {
         Some(disks) if disks.holds(&root) => DiskBound::Hard { host: disks.folder().to_owned() },
         Some(_) | None => DiskBound::Watched,
     };
-    let watch = Watch::new(slot, tree.first, root, limits, disk);
+    let watch = Watch::new(slot, tree.first.as_ref().map(|first| first.pid), root, limits, disk);
     let supervisor = Supervisor { tree, reports, kill: kill.clone(), watch, occupied };
     tokio::spawn(supervisor.run(ended));
     Ok(RunningJob::new(orders, kill, end))
@@ -110,29 +113,57 @@ async fn first_process(info: OwnedFd) -> Option<Pid> {
 /// The job's processes as the host sees them.
 #[derive(Debug)]
 pub(super) struct Tree {
-    /// Bubblewrap outside: it ends when process 1 has, and that when nothing is left.
+    /// Bubblewrap outside. It ends when process 1 has; killed with its group, it may be gone before the others are.
     pub(super) child: Child,
-    /// Process 1 inside.
-    pub(super) first: Option<Pid>,
+    /// Process 1 inside, once the program runs.
+    pub(super) first: Option<First>,
     pub(super) cgroup: Option<JobCgroup>,
 }
 
+/// Process 1 of a job. It has ended when nothing is left of the job.
+#[derive(Debug)]
+pub(super) struct First {
+    /// As the host numbers it.
+    pid: Pid,
+    /// The same, opened: nothing is read, it only tells when it could be.
+    process: pipe::Receiver,
+}
+
+impl First {
+    /// Opens it, if this is still bubblewrap's process.
+    fn of(pid: Pid, bubblewrap: &Child) -> Option<Self> {
+        let process = pipe::Receiver::from_owned_fd_unchecked(kernel::open_process(pid).ok()?).ok()?;
+        // Only bubblewrap reaps it: while that is the parent, the number is what it was.
+        is_child(pid, bubblewrap.id()?).then_some(Self { pid, process })
+    }
+}
+
 /// SIGKILL to all of it, whatever has been set up so far.
-fn kill_tree(child: &mut Child, first: Option<Pid>, cgroup: Option<&JobCgroup>) {
+fn kill_tree(child: &mut Child, first: Option<&First>, cgroup: Option<&JobCgroup>) {
     if let Some(cgroup) = cgroup {
         cgroup.kill();
     }
-    // Bubblewrap reaps process 1, so while it lives and is the parent the number is still that process.
-    let first = first.filter(|first| child.id().is_some_and(|parent| is_child(*first, parent)));
-    let killed = first.is_some_and(|first| kill(first, Signal::SIGKILL).is_ok());
-    if !killed {
+    if first.is_none_or(|first| kernel::kill_process(&first.process).is_err()) {
         let _ = child.start_kill(); // takes process 1 along: it dies with its parent
     }
 }
 
 impl Tree {
     fn kill(&mut self) {
-        kill_tree(&mut self.child, self.first, self.cgroup.as_ref());
+        kill_tree(&mut self.child, self.first.as_ref(), self.cgroup.as_ref());
+    }
+
+    /// Kills what bubblewrap has left behind; returns when nothing is left. False when that does not come to pass.
+    async fn until_dead(&mut self) -> bool {
+        self.kill();
+        let Some(first) = self.first.as_ref().filter(|_| guards::holds(&guards::LAST_PROCESS)) else {
+            return true;
+        };
+        let dead = tokio::time::timeout(DEATH_DEADLINE, first.process.readable()).await.is_ok();
+        if !dead {
+            tracing::warn!(first = %first.pid, "a job's processes do not end although they were killed");
+        }
+        dead
     }
 
     /// Kills what is left and removes the group.
@@ -184,17 +215,19 @@ impl Supervisor {
                     _ = child.wait() => break,
                     () = self.kill.cancelled(), if !killed => {
                         killed = true;
-                        kill_tree(child, *first, cgroup.as_ref());
+                        kill_tree(child, first.as_ref(), cgroup.as_ref());
                     }
                     what = &mut watching, if exceeded.is_none() => {
                         exceeded = Some(what);
-                        kill_tree(child, *first, cgroup.as_ref());
+                        kill_tree(child, first.as_ref(), cgroup.as_ref());
                     }
                 }
             }
         }
-        while let Some(next) = next_report(&mut self.reports).await {
-            report = Some(next);
+        if self.tree.until_dead().await {
+            while let Some(next) = next_report(&mut self.reports).await {
+                report = Some(next);
+            }
         }
         let counted = Counted::of(self.tree.cgroup.as_ref());
         ended.send_replace(Some(conclude(report, exceeded, counted, &self.watch).await));

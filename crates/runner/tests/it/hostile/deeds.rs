@@ -136,6 +136,11 @@ fn one(words: &[&str]) -> ExitCode {
             }
         }
         ["daemon", marker] => daemon(marker),
+        ["last-in-line"] => say(call(|| {
+            let nothing = libc::sched_param { sched_priority: 0 };
+            // SAFETY: reads one integer.
+            unsafe { libc::sched_setscheduler(0, libc::SCHED_IDLE, &raw const nothing).into() }
+        })),
         ["wait"] => wait_for_ever(),
         ["wait-deaf", ..] => {
             SigSet::all().thread_block().unwrap();
