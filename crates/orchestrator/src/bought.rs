@@ -313,6 +313,13 @@ async fn created(
             return Ok(store.cell_taken(term, provider, machine_type, location).await?);
         }
         Ok(None) => return Ok(()),
+        Err(error @ cloud::Error::LeaseEnded { begun }) => {
+            // Not the provider's doing: nothing pauses for it. What may be there is found by its name.
+            if !begun {
+                store.server_refused(term, ordered.intent, &error.to_string()).await?;
+            }
+            return Err(error.into());
+        }
         Err(error) => error,
     };
     let (certain, pause) = match error.failure() {

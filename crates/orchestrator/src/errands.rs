@@ -14,6 +14,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::cloud::{Cloud, Deletion, Error, Listing, Server, ServerWish, Target, Wish};
+use crate::lease::Lease;
 
 /// Calls that are under way at once; what is wanted beyond that waits for a later round.
 const ERRANDS_MAX: usize = 16;
@@ -36,6 +37,8 @@ pub(crate) enum Done {
 /// The calls that are under way.
 #[derive(Debug, Default)]
 pub(crate) struct Errands {
+    /// Under which all of them go.
+    pub(crate) lease: Lease,
     tasks: JoinSet<Done>,
     finished: Vec<Done>,
     deleting: HashSet<IntentId>,
@@ -52,19 +55,17 @@ impl Errands {
     }
 
     pub(crate) fn create<C: Cloud>(&mut self, cloud: &Arc<C>, ordered: Ordered, order: Order) {
+        let server = ServerWish {
+            intent: ordered.intent,
+            name: ordered.name.clone(),
+            machine_type: order.machine_type.clone(),
+            location: order.location.clone(),
+        };
+        let wish =
+            Wish { worker: ordered.worker, join_token: ordered.join_token.clone(), server: Some(server) };
         let cloud = Arc::clone(cloud);
-        self.tasks.spawn(async move {
-            let server = ServerWish {
-                intent: ordered.intent,
-                name: ordered.name.clone(),
-                machine_type: order.machine_type.clone(),
-                location: order.location.clone(),
-            };
-            let wish =
-                Wish { worker: ordered.worker, join_token: ordered.join_token.clone(), server: Some(server) };
-            let result = cloud.create(&wish).await;
-            Done::Created { ordered, order, result }
-        });
+        let call = self.lease.covers(async move { cloud.create(&wish).await });
+        self.tasks.spawn(async move { Done::Created { ordered, order, result: call.await } });
     }
 
     /// Asks for the end of a server, unless that was asked a moment ago.
@@ -75,11 +76,9 @@ impl Errands {
         }
         let pause = self.again.get(&intent).map_or(DELETE_AGAIN_MIN, |(_, pause)| *pause);
         self.again.insert(intent, (Instant::now() + pause, (pause * 2).min(DELETE_AGAIN_MAX)));
-        let cloud = Arc::clone(cloud);
-        self.tasks.spawn(async move {
-            let result = cloud.delete(&target).await;
-            Done::Deleted { intent, target, result }
-        });
+        let (cloud, wanted) = (Arc::clone(cloud), target.clone());
+        let call = self.lease.covers(async move { cloud.delete(&wanted).await });
+        self.tasks.spawn(async move { Done::Deleted { intent, target, result: call.await } });
     }
 
     pub(crate) fn list<C: Cloud>(&mut self, cloud: &Arc<C>, expected: Vec<Target>) {
@@ -87,7 +86,8 @@ impl Errands {
             return;
         }
         let cloud = Arc::clone(cloud);
-        self.tasks.spawn(async move { Done::Listed { result: cloud.list(&expected).await } });
+        let call = self.lease.covers(async move { cloud.list(&expected).await });
+        self.tasks.spawn(async move { Done::Listed { result: call.await } });
     }
 
     pub(crate) fn catalog<C: Cloud>(&mut self, cloud: &Arc<C>) {
@@ -95,7 +95,8 @@ impl Errands {
             return;
         }
         let cloud = Arc::clone(cloud);
-        self.tasks.spawn(async move { Done::Catalog { result: cloud.catalog().await } });
+        let call = self.lease.covers(async move { cloud.catalog().await });
+        self.tasks.spawn(async move { Done::Catalog { result: call.await } });
     }
 
     /// Returns when one has come back; never, when none is out. Nothing is lost when it is dropped.

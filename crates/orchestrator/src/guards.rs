@@ -41,4 +41,5 @@ pub(crate) const ASKED_IS_NOT_GONE: Guard = guard("asked-is-not-gone");
 pub(crate) const METADATA_SEEN_CLOSED: Guard = guard("metadata-seen-closed");
 pub(crate) const TWO_SIGHTINGS: Guard = guard("two-sightings");
 pub(crate) const FIRST_ASKS_ALONE: Guard = guard("first-asks-alone");
+pub(crate) const CALLS_UNDER_LEASE: Guard = guard("calls-under-lease");
 pub(crate) const CALLS_RESERVED: Guard = guard("calls-reserved");

@@ -12,6 +12,7 @@ mod error;
 mod experience;
 mod guards;
 mod housekeeping;
+mod lease;
 mod observe;
 mod rounds;
 

@@ -367,7 +367,12 @@ impl State {
         let led = self.term.is_some();
         // Without an answer nobody knows who leads: act as one who does not.
         self.term = None;
+        let asked = Instant::now();
         self.term = store.lead(&config.holder).await?;
+        match self.term {
+            Some(_) => self.bought.errands.lease.renewed(asked),
+            None => self.bought.errands.lease.lost(),
+        }
         self.renewed_at = Some(Instant::now());
         if led != self.term.is_some() {
             tracing::info!(leads = self.term.is_some(), "leadership changed");

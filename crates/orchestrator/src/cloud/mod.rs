@@ -173,6 +173,12 @@ pub enum Error {
         /// What was said, for people.
         words: String,
     },
+    /// Leadership ended before the answer, so whoever leads now asks for itself.
+    #[error("leadership ended before the provider had answered")]
+    LeaseEnded {
+        /// Something may have been done.
+        begun: bool,
+    },
 }
 
 impl Error {
@@ -181,6 +187,8 @@ impl Error {
         match self {
             Self::Spawn(_) | Self::Signal(_) => None,
             Self::Provider { failure, .. } => Some(*failure),
+            Self::LeaseEnded { begun: true } => Some(Failure::Ambiguous),
+            Self::LeaseEnded { begun: false } => Some(Failure::Unavailable),
         }
     }
 }

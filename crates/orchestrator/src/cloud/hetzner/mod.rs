@@ -331,7 +331,7 @@ impl Cloud for Hetzner {
 fn ambiguous(error: Error) -> Error {
     match error {
         Error::Provider { call, words, .. } => Error::Provider { call, failure: Failure::Ambiguous, words },
-        Error::Spawn(_) | Error::Signal(_) => error,
+        Error::Spawn(_) | Error::Signal(_) | Error::LeaseEnded { .. } => error,
     }
 }
 
