@@ -349,7 +349,7 @@ fn file(doing: Doing, path: &str, source: &io::Error) -> Message {
 
 fn grid(url: &str, source: &ClientError) -> Message {
     match source {
-        ClientError::Unreachable { source, .. } if is_vouched_for_by_nobody(source) => {
+        error if is_vouched_for_by_nobody(error) => {
             Message::new(format!("no authority that is trusted here vouches for the certificate of {url}"))
                 .next("add that authority to the system's certificates, or name a file with it: SSL_CERT_FILE=ca.pem")
         }
@@ -431,8 +431,9 @@ pub(crate) fn transport_words(error: &reqwest::Error) -> String {
 }
 
 /// True when TLS failed because the other side's certificate comes from nobody whom this machine trusts.
-fn is_vouched_for_by_nobody(error: &reqwest::Error) -> bool {
-    let mut cause: Option<&dyn std::error::Error> = Some(error);
+pub(crate) fn is_vouched_for_by_nobody(error: &ClientError) -> bool {
+    let ClientError::Unreachable { source, .. } = error else { return false };
+    let mut cause: Option<&dyn std::error::Error> = Some(source);
     while let Some(error) = cause {
         if let Some(rustls::Error::InvalidCertificate(why)) = error.downcast_ref() {
             return *why == rustls::CertificateError::UnknownIssuer;

@@ -15,7 +15,7 @@ use crate::dependencies::{self, DependencyError, Found, Lock, Wanted};
 use crate::discovery::interpreter::{self, Interpreter};
 use crate::discovery::{self, Discovery, Reason, Target};
 use crate::environment;
-use crate::errors::{Doing, Error};
+use crate::errors::{Doing, Error, is_vouched_for_by_nobody};
 use crate::grid::EmbeddedGrid;
 use crate::patience::{Again, CALL_PATIENCE, Patience};
 use crate::pins;
@@ -363,7 +363,8 @@ pub(crate) async fn submit<G: EmbeddedGrid>(
             Ok(created) => return Ok(created),
             Err(error) => error,
         };
-        if !error.is_passing() {
+        // An address that is not to be trusted is mostly one that was never used before.
+        if !error.is_passing() || is_vouched_for_by_nobody(&error) {
             return Err(connection.failed(error));
         }
         match patience.failed().await {

@@ -171,12 +171,16 @@ async fn behind_tls_all_works_with_a_certificate_of_the_operators_own() {
     let tls = tls_in_front_of(port, certificate.path()).await;
     let another = self::certificate("another");
     stranger.certificate = Some(another.path().join("cert.pem"));
-    let refused = stranger.rgrid(tls, &["whoami"]).output().unwrap();
-    assert_eq!(
-        text(&refused.stderr),
-        format!(
-            "rgrid: no authority that is trusted here vouches for the certificate of https://localhost:{tls}\n  \
-             next: add that authority to the system's certificates, or name a file with it: SSL_CERT_FILE=ca.pem\n"
-        )
-    );
+    stranger.script("turn.py", "print('turned')\n");
+    for words in [&["whoami"][..], &["run", "turn.py"]] {
+        let refused = stranger.rgrid(tls, words).output().unwrap();
+        // At once: nothing is said of trying again.
+        assert_eq!(
+            text(&refused.stderr),
+            format!(
+                "rgrid: no authority that is trusted here vouches for the certificate of https://localhost:{tls}\n  \
+                 next: add that authority to the system's certificates, or name a file with it: SSL_CERT_FILE=ca.pem\n"
+            )
+        );
+    }
 }
