@@ -4,6 +4,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
+use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde::Deserialize;
 use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt, BufReader, Lines};
@@ -60,7 +61,7 @@ pub(super) async fn start(job: JobSpec, mut occupied: Occupied) -> Result<Runnin
             return Err(SandboxError::Broken(said));
         }
     }
-    tree.first = first_process(info).await.and_then(|first| First::of(first, &tree.child));
+    tree.first = first_process(info).await.map(|first| First::of(first, &tree.child));
     let (ended, end) = watch::channel(None);
     let kill = CancellationToken::new();
     let disk = match &occupied.machine.disks {
@@ -125,17 +126,30 @@ pub(super) struct Tree {
 pub(super) struct First {
     /// As the host numbers it.
     pid: Pid,
-    /// The same, opened: nothing is read, it only tells when it could be.
-    process: pipe::Receiver,
+    /// The same, opened: nothing is read, it only tells when it could be. `None` where the host does not open processes,
+    /// and for one that has ended.
+    process: Option<pipe::Receiver>,
 }
 
 impl First {
-    /// Opens it, if this is still bubblewrap's process.
-    fn of(pid: Pid, bubblewrap: &Child) -> Option<Self> {
-        let process = pipe::Receiver::from_owned_fd_unchecked(kernel::open_process(pid).ok()?).ok()?;
-        // Only bubblewrap reaps it: while that is the parent, the number is what it was.
-        is_child(pid, bubblewrap.id()?).then_some(Self { pid, process })
+    fn of(pid: Pid, bubblewrap: &Child) -> Self {
+        let opened = kernel::open_process(pid).and_then(pipe::Receiver::from_owned_fd_unchecked).ok();
+        Self { pid, process: opened.filter(|_| is_of(pid, bubblewrap)) }
     }
+
+    /// SIGKILL; false when it was not sent.
+    fn kill(&self, bubblewrap: &Child) -> bool {
+        match &self.process {
+            Some(process) => kernel::kill_process(process).is_ok(),
+            None => is_of(self.pid, bubblewrap) && kill(self.pid, Signal::SIGKILL).is_ok(),
+        }
+    }
+}
+
+/// Whether this number is still the process that it was. Only bubblewrap reaps it: it is while that is the parent.
+fn is_of(pid: Pid, bubblewrap: &Child) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    bubblewrap.id().is_some_and(|parent| parent_in(&stat) == Some(parent))
 }
 
 /// SIGKILL to all of it, whatever has been set up so far.
@@ -143,7 +157,7 @@ fn kill_tree(child: &mut Child, first: Option<&First>, cgroup: Option<&JobCgroup
     if let Some(cgroup) = cgroup {
         cgroup.kill();
     }
-    if first.is_none_or(|first| kernel::kill_process(&first.process).is_err()) {
+    if !first.is_some_and(|first| first.kill(child)) {
         let _ = child.start_kill(); // takes process 1 along: it dies with its parent
     }
 }
@@ -156,12 +170,13 @@ impl Tree {
     /// Kills what bubblewrap has left behind; returns when nothing is left. False when that does not come to pass.
     async fn until_dead(&mut self) -> bool {
         self.kill();
-        let Some(first) = self.first.as_ref().filter(|_| guards::holds(&guards::LAST_PROCESS)) else {
+        let Some(First { pid, process: Some(process) }) = &self.first else { return true };
+        if !guards::holds(&guards::LAST_PROCESS) {
             return true;
-        };
-        let dead = tokio::time::timeout(DEATH_DEADLINE, first.process.readable()).await.is_ok();
+        }
+        let dead = tokio::time::timeout(DEATH_DEADLINE, process.readable()).await.is_ok();
         if !dead {
-            tracing::warn!(first = %first.pid, "a job's processes do not end although they were killed");
+            tracing::warn!(first = %pid, "a job's processes do not end although they were killed");
         }
         dead
     }
@@ -174,11 +189,6 @@ impl Tree {
             cgroup.remove().await;
         }
     }
-}
-
-fn is_child(pid: Pid, parent: u32) -> bool {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    parent_in(&stat) == Some(parent)
 }
 
 /// The parent in the text of `/proc/PID/stat`; the name before it may hold anything.
