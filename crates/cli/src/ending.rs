@@ -11,12 +11,12 @@ use rgrid_core::outcome::Outcome;
 use rgrid_core::quantity::{format_bytes, format_duration};
 
 use crate::errors::Message;
-use crate::terminal::{quoted, shown};
+use crate::terminal::{below, quoted, shown};
 
 /// Files that were not brought back and are named.
 const NAMED_MAX: usize = 5;
 
-/// Why it ended, in one sentence; `None` where the script's own words and exit code say it all.
+/// Why it ended, in one sentence, with whoever's words there are, several lines below it; `None` where the script's own words and exit code say it all.
 pub(crate) fn sentence(execution: &Execution) -> Option<String> {
     Some(match execution.outcome.as_ref()? {
         OutcomeBody::Exited { .. } => return None,
@@ -39,7 +39,7 @@ pub(crate) fn sentence(execution: &Execution) -> Option<String> {
             "it was cancelled by the grid's operator".to_owned()
         }
         OutcomeBody::DependenciesFailed { message } => {
-            format!("its packages could not be installed: {}", shown(message))
+            in_words("its packages could not be installed", message)
         }
         OutcomeBody::InputMissing { path, corrupt: false } => {
             format!("its input {} did not arrive", shown(path))
@@ -59,11 +59,19 @@ pub(crate) fn sentence(execution: &Execution) -> Option<String> {
             "the machines it ran on were lost, more often than it may be retried ({})",
             shown(&workers.join(", "))
         ),
-        OutcomeBody::SandboxFailed { message } => {
-            format!("its sandbox could not be made: {}", shown(message))
-        }
+        OutcomeBody::SandboxFailed { message } => in_words("its sandbox could not be made", message),
         OutcomeBody::Expired => "its inputs did not arrive in time".to_owned(),
     })
+}
+
+/// What went wrong, in the words of what failed.
+fn in_words(what: &str, words: &str) -> String {
+    let words = words.trim_end();
+    if words.contains('\n') {
+        format!("{what}:{}", below(words))
+    } else {
+        format!("{what}: {}", shown(words))
+    }
 }
 
 /// What to do next about an end that no hint covers.

@@ -11,7 +11,7 @@ use rgrid_core::outcome::{EXIT_GRID_FAILED, EXIT_INTERRUPTED, EXIT_REFUSED};
 use crate::dependencies::DependencyError;
 use crate::discovery::DiscoveryError;
 use crate::output::size;
-use crate::terminal::{quoted, shown};
+use crate::terminal::{below, quoted, shown};
 
 /// Why a command failed.
 #[derive(Debug)]
@@ -302,11 +302,7 @@ fn words(field: &'static str) -> &'static str {
 
 fn dependencies(error: &DependencyError) -> Message {
     let what = shown(&error.to_string());
-    // The resolver's words are lines, and may name files of the project.
-    let with = |words: &str| {
-        let lines = words.lines().map(|line| format!("\n  {}", shown(line)));
-        Message::new(format!("{what}{}", lines.collect::<String>()))
-    };
+    let with = |words: &str| Message::new(format!("{what}{}", below(words)));
     match error {
         DependencyError::Unreadable { path, source } => file(Doing::Read, &path.to_string_lossy(), source),
         DependencyError::Unwritable { path, source } => file(Doing::Write, &path.to_string_lossy(), source),

@@ -96,6 +96,11 @@ pub(crate) fn shown(name: &str) -> String {
     out
 }
 
+/// Somebody's own lines as they may reach a terminal, each below the one before and indented.
+pub(crate) fn below(words: &str) -> String {
+    words.lines().map(|line| format!("\n  {}", shown(line)).trim_end_matches(' ').to_owned()).collect()
+}
+
 /// A word of a command line that can be typed, in which a terminal finds nothing to obey.
 pub(crate) fn quoted(word: &str) -> String {
     let shown = shown(word);

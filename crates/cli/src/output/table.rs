@@ -132,7 +132,10 @@ impl Output for Table {
         pairs.push(("command", command(execution)));
         pairs.push(("status", state(execution)));
         pairs.extend(execution.waiting.clone().map(|sentence| ("why", sentence)));
-        pairs.extend(ending::sentence(execution).map(|sentence| ("why", sentence)));
+        let why = ending::sentence(execution).unwrap_or_default();
+        pairs.extend(
+            why.lines().enumerate().map(|(at, line)| (if at == 0 { "why" } else { "" }, line.to_owned())),
+        );
         pairs.push(("submitted", self.ago(execution.created_at)));
         pairs.extend(self.ran_for(execution).map(|span| ("ran for", span)));
         if execution.finished_at.is_none() {

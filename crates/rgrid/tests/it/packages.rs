@@ -97,11 +97,18 @@ fn what_is_said_while_packages_are_installed_can_be_read_whole_and_without_a_pas
     person.has_version("2.0");
     let failed = person.types(&run);
     assert_eq!((failed.code, failed.stdout.as_str()), (Some(125), ""), "{failed:?}");
-    assert!(failed.stderr.contains("could not be installed: [...] step "), "{failed:?}");
+    assert!(failed.stderr.contains("could not be installed:\n  [...] step "), "{failed:?}");
     assert!(failed.stderr.contains("no compiler") && !failed.stderr.contains("step 7 of"), "{failed:?}");
     let next = failed.next().strip_prefix("`rgrid ").unwrap().split('`').next().unwrap();
     let words: Vec<&str> = next.split(' ').collect();
     assert!(words.len() == 3 && words[0] == "logs" && words[2] == "--packages", "{next}");
+    let status = person.types(&["status", words[1]]);
+    assert!(
+        status.stdout.contains("\nwhy        its packages could not be installed:\n           "),
+        "{status:?}"
+    );
+    let lines: Vec<&str> = status.stdout.lines().map(str::trim_start).collect();
+    assert!(lines.contains(&"it cannot be built: no compiler"), "{status:?}");
     let whole = person.types(&words);
     assert_eq!((whole.code, whole.stderr.as_str()), (Some(0), ""), "{whole:?}");
     let lines: Vec<&str> = whole.stdout.lines().map(str::trim_start).collect();
