@@ -134,7 +134,7 @@ impl Resolver<'_> {
     /// Resolves the versions of an environment: one that the index lacks becomes the nearest, and what its metadata
     /// forbids is taken as it is installed.
     async fn yielding(&self, asked: &Resolve) -> Result<Resolved, DependencyError> {
-        let mut asked = asked.clone();
+        let mut asked = torch::without_gpu(asked);
         let mut warnings = Vec::new();
         for _ in 0..YIELDS_MAX {
             let words = match self.compile(&asked, &[]).await? {
@@ -206,7 +206,8 @@ impl Resolver<'_> {
         asked: &Resolve,
         overrides: &[String],
     ) -> Result<Result<Resolved, String>, DependencyError> {
-        let resolved = self.compile_once(asked, overrides, &torch::BACKEND).await?;
+        let without_gpu = torch::without_gpu(asked);
+        let resolved = self.compile_once(&without_gpu, overrides, &torch::BACKEND).await?;
         match &resolved {
             Err(words) if failure(words) == (Failure::Unreachable { of_torch: true }) => {
                 let mut resolved = self.compile_once(asked, overrides, &[]).await?;

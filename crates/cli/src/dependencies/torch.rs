@@ -43,6 +43,29 @@ pub(super) fn members(pins: &[Pin], platform: &Platform) -> Vec<Pin> {
     pin::wanted_on(pins.to_vec(), platform).into_iter().filter_map(member).collect()
 }
 
+/// What the resolver is given, with torch for whatever machine.
+pub(super) fn without_gpu(asked: &Resolve) -> Resolve {
+    let lines = |lines: &[String]| lines.iter().map(|line| for_any_machine(line)).collect();
+    Resolve { wanted: lines(&asked.wanted), constraints: lines(&asked.constraints), ..asked.clone() }
+}
+
+/// A requirement, with the local tag cut from the version of what is exchanged: `torch==2.5.1+cu124` was asked for by a machine
+/// with a GPU, and here becomes `torch==2.5.1`. Any other line stays as it is.
+fn for_any_machine(line: &str) -> String {
+    let (asked, condition) = line.split_at(line.find([';', '#']).unwrap_or(line.len()));
+    let name = asked.split(|c: char| !c.is_ascii_alphanumeric() && !"-_.".contains(c)).next();
+    let name = name.unwrap_or_default().to_ascii_lowercase().replace(['_', '.'], "-");
+    match asked.split_once('+') {
+        Some((public, local))
+            if FAMILY.contains(&name.as_str()) && public.contains("==") && !local.starts_with("cpu") =>
+        {
+            let rest = local.trim_start_matches(|c: char| c.is_ascii_alphanumeric() || c == '.');
+            format!("{public}{rest}{condition}")
+        }
+        Some(_) | None => line.to_owned(),
+    }
+}
+
 /// The names of packages, as far as these know them.
 pub(super) fn names(pins: &[Pin]) -> BTreeSet<String> {
     pins.iter().map(|pin| pin.name.clone()).collect()
@@ -237,5 +260,25 @@ mod tests {
         insta::assert_snapshot!(check("error: Failed to fetch: https://download.pytorch.org/whl/cpu/torch/\n  cause: tcp connect error"), @"the index of torch for machines without a GPU does not answer: the one of the lock is taken, which is larger");
         insta::assert_snapshot!(check("error: No solution found when resolving dependencies\n  cause: Because there is no version of torch==2.5.1 and you require torch==2.5.1"), @"the index of torch for machines without a GPU lacks torch 2.5.1: the one of the lock is taken, which is larger");
         insta::assert_snapshot!(check("No solution found\n  cause: Because there is no version of six==9"), @"torch for machines without a GPU could not be found: the one of the lock is taken, which is larger (No solution found cause: Because there is no version of six==9)");
+    }
+
+    #[test]
+    fn a_requirement_for_gpus_is_asked_for_without_its_tag() {
+        for (line, expected) in [
+            ("torch==2.5.1+cu124", "torch==2.5.1"),
+            (
+                "Torch[opt-einsum] == 2.5.1+rocm6.2,<3 ; python_version > '3'  # +cu",
+                "Torch[opt-einsum] == 2.5.1,<3 ; python_version > '3'  # +cu",
+            ),
+            ("fbgemm_gpu==1.0+cu124 --hash=sha256:aa", "fbgemm_gpu==1.0 --hash=sha256:aa"),
+            ("torch==2.5.1+cpu", "torch==2.5.1+cpu"),
+            ("torch>=2 # not 2.5.1+cu124", "torch>=2 # not 2.5.1+cu124"),
+            ("torch @ https://h/torch-2.5.1+cu124.whl", "torch @ https://h/torch-2.5.1+cu124.whl"),
+            ("torch-geometric==2.6+pt25cu124", "torch-geometric==2.6+pt25cu124"),
+            ("mine==1+local", "mine==1+local"),
+            ("-e ./torch==1+cu124", "-e ./torch==1+cu124"),
+        ] {
+            assert_eq!(for_any_machine(line), expected);
+        }
     }
 }

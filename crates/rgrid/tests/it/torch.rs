@@ -211,6 +211,13 @@ fn torch_comes_for_machines_without_a_gpu_whoever_locked_it() {
     requirements.write("requirements.txt", "torch\n");
     insta::assert_snapshot!(requirements.check(&[]), @"2.5.1+cpu filelock torch");
 
+    let frozen = project("frozen");
+    frozen.write(
+        "requirements.txt",
+        "--extra-index-url https://download.pytorch.org/whl/cu124\ntorch==2.5.1+cu124 ; python_version > '3'\nmeter\n",
+    );
+    insta::assert_snapshot!(frozen.check(&[]), @"2.5.1+cpu filelock meter nvidia-meter torch");
+
     // PyTorch's index has no 2.5.0.
     insta::assert_snapshot!(project("older").locked("'torch==2.5.0'").check(&[]), @r"
     2.5.0 filelock nvidia-x torch triton
