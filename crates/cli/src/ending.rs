@@ -16,7 +16,8 @@ use crate::terminal::{below, quoted, shown};
 /// Files that were not brought back and are named.
 const NAMED_MAX: usize = 5;
 
-/// Why it ended, in one sentence, with whoever's words there are, several lines below it; `None` where the script's own words and exit code say it all.
+/// Why it ended, in one sentence, below which may stand several lines of what failed; `None` where the script's own words
+/// and exit code say it all.
 pub(crate) fn sentence(execution: &Execution) -> Option<String> {
     Some(match execution.outcome.as_ref()? {
         OutcomeBody::Exited { .. } => return None,
