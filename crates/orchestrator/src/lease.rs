@@ -8,21 +8,32 @@ use tokio::time::{Instant, sleep_until};
 use crate::cloud::Error;
 use crate::guards;
 
-/// Until when this orchestrator leads, as far as it knows.
+/// Whether this orchestrator leads, as far as it knows.
 #[derive(Debug, Default)]
 pub(crate) struct Lease {
-    until: watch::Sender<Option<Instant>>,
+    held: watch::Sender<Option<Held>>,
+}
+
+/// A lease without a gap.
+#[derive(Debug, Clone, Copy)]
+struct Held {
+    since: Instant,
+    until: Instant,
 }
 
 impl Lease {
     /// It was taken or renewed. PostgreSQL began to count no earlier than when it was `asked`.
     pub(crate) fn renewed(&self, asked: Instant) {
-        self.until.send_replace(Some(asked + limits::LEADER_TTL));
+        self.held.send_modify(|held| {
+            let without_gap = held.filter(|held| asked < held.until);
+            let since = without_gap.map_or(asked, |held| held.since);
+            *held = Some(Held { since, until: asked + limits::LEADER_TTL });
+        });
     }
 
     /// Another has it, or nobody.
     pub(crate) fn lost(&self) {
-        self.until.send_replace(None);
+        self.held.send_replace(None);
     }
 
     /// Makes a call while the lease is renewed: its time-out is the lease's end, beside its own.
@@ -33,25 +44,27 @@ impl Lease {
         &self,
         call: C,
     ) -> impl Future<Output = Result<T, Error>> + use<T, C> {
-        let mut until = self.until.subscribe();
+        let mut held = self.held.subscribe();
         async move {
             if !guards::holds(&guards::CALLS_UNDER_LEASE) {
                 return call.await;
             }
             // Not by the timer, which after a pause may not have heard yet how late it is.
-            if until.borrow().is_none_or(|until| until <= Instant::now()) {
+            let now = held.borrow().filter(|held| Instant::now() < held.until);
+            let Some(Held { since, mut until }) = now else {
                 return Err(Error::LeaseEnded { begun: false });
-            }
+            };
             tokio::pin!(call);
             loop {
-                let Some(end) = *until.borrow_and_update() else {
-                    return Err(Error::LeaseEnded { begun: true });
-                };
                 tokio::select! {
                     biased;
                     // Its holder gone, a lease ends by itself.
-                    Ok(()) = until.changed() => {}
-                    () = sleep_until(end) => return Err(Error::LeaseEnded { begun: true }),
+                    Ok(()) = held.changed() => match *held.borrow_and_update() {
+                        Some(renewed) if renewed.since == since => until = renewed.until,
+                        // One that was taken again is another.
+                        Some(_) | None => return Err(Error::LeaseEnded { begun: true }),
+                    },
+                    () = sleep_until(until) => return Err(Error::LeaseEnded { begun: true }),
                     done = &mut call => return done,
                 }
             }
@@ -117,6 +130,24 @@ mod tests {
         let result = lease.covers(call(Duration::from_secs(30), &begun)).await;
         assert!(matches!(result, Err(Error::LeaseEnded { begun: true })), "{result:?}");
         assert!((limits::LEADER_TTL..limits::LEADER_RENEW + limits::LEADER_TTL).contains(&from.elapsed()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_does_not_go_on_under_a_lease_that_was_taken_again() {
+        let (lease, begun) = (Lease::default(), Cell::new(false));
+        lease.renewed(Instant::now());
+        let waits = lease.covers(call(limits::LEADER_TTL + limits::LEADER_RENEW, &begun));
+        tokio::pin!(waits);
+        tokio::select! {
+            biased;
+            result = &mut waits => unreachable!("it takes longer: {result:?}"),
+            () = tokio::task::yield_now() => {}
+        }
+        assert!(begun.get());
+        tokio::time::advance(limits::LEADER_TTL).await; // a pause: the call hears of nothing
+        lease.renewed(Instant::now());
+        let result = waits.await;
+        assert!(matches!(result, Err(Error::LeaseEnded { begun: true })), "{result:?}");
     }
 
     #[tokio::test(start_paused = true)]
